@@ -1,0 +1,44 @@
+"""minidl: a deep-learning library small enough to read in a weekend.
+
+Read it in this order; a module imports only from lines above its own, and a test holds it to that.
+
+Layers
+  0  errors backend random
+  1  primitive
+  2  tensor
+  3  ops
+  4  autograd creation
+  5  functions
+  6  nn.functional
+  7  nn optim data serialize
+  8  graph
+  9  onnx viz widgets
+  10 grading doctor cli
+
+The names below are PyTorch's wherever the concept is PyTorch's, so that `import minidl as torch` runs a
+beginner's script.
+
+>>> import minidl as md
+>>> w = md.tensor([1.0, -2.0], requires_grad=True)
+>>> loss = (w * w).sum()
+>>> loss.backward()
+>>> w.grad
+tensor([ 2., -4.])
+"""
+import numpy as _np
+
+__version__ = "0.1.0"
+
+float16, float32, float64 = _np.dtype("float16"), _np.dtype("float32"), _np.dtype("float64")
+uint8, int8, int16 = _np.dtype("uint8"), _np.dtype("int8"), _np.dtype("int16")
+int32, int64, bool = _np.dtype("int32"), _np.dtype("int64"), _np.dtype("bool")
+half, float, double, short, int, long = float16, float32, float64, int16, int32, int64
+
+from . import autograd, backend, errors, ops, random  # noqa: E402
+from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled  # noqa: E402
+from .backend import cuda, device  # noqa: E402
+from .creation import *  # noqa: E402, F403
+from .functions import *  # noqa: E402, F403
+from .primitive import Primitive, primitive  # noqa: E402
+from .random import Generator, get_rng_state, initial_seed, manual_seed, set_rng_state  # noqa: E402
+from .tensor import Tensor, as_tensor, from_numpy, is_tensor, result_type, tensor  # noqa: E402

@@ -1,0 +1,86 @@
+"""The command line: open the course, or look at what is installed.
+
+    python -m minidl lab [arguments of JupyterLab]
+    python -m minidl doctor
+"""
+import argparse
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+START = Path("notebooks", "00_start_here.ipynb")
+
+NO_NOTEBOOKS = f"""\
+minidl lab: {START.as_posix()} is not here. The lessons come with the repository, not with the installed package.
+Clone the repository, go to its folder, and run there:
+    python -m pip install -e ".[lab]"
+    python -m minidl lab"""
+
+NO_JUPYTER = """\
+minidl lab: JupyterLab is not installed in this Python ({python}).
+Install it together with the other things the lessons like to have, in the repository's folder:
+    "{python}" -m pip install -e ".[lab]\""""
+
+
+def main(argv=None):
+    """Run one command.
+
+    Args:
+        argv: the words after `python -m minidl`; None takes them from the process.
+
+    Returns:
+        The exit status: 0 if all is well.
+    """
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    if args.command == "lab":
+        return _lab(rest)
+    if rest:
+        parser.error(f"doctor takes no arguments, got {' '.join(rest)}")
+    return _doctor()
+
+
+def _parser():
+    parser = argparse.ArgumentParser("python -m minidl", description="minidl: a deep-learning library you can read.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{lab,doctor}")
+    # No abbreviations: a word we do not know belongs to Jupyter, whole.
+    commands.add_parser("lab", help="open the course in JupyterLab; further arguments go to Jupyter",
+                        usage="python -m minidl lab [arguments of JupyterLab]", allow_abbrev=False)
+    commands.add_parser("doctor", help="show what is installed and what is missing", allow_abbrev=False)
+    return parser
+
+
+def _lab(jupyter_args):
+    root = _course_root()
+    if root is None:
+        return _fail(NO_NOTEBOOKS)
+    if importlib.util.find_spec("jupyterlab") is None:
+        return _fail(NO_JUPYTER.format(python=sys.executable))
+    # A URL rather than a file: so the address that --no-browser prints leads to the first lesson too.
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}",
+               f"--LabApp.default_url=/lab/tree/{START.as_posix()}", *jupyter_args]
+    try:
+        return subprocess.call(command, cwd=root)
+    except KeyboardInterrupt:           # Ctrl-C is how one leaves Jupyter
+        return 0
+
+
+def _course_root():
+    """The folder that holds the lessons: the clone that minidl runs from, else the folder we stand in."""
+    folders = (Path(__file__).resolve().parents[1], Path.cwd())
+    return next((folder for folder in folders if (folder / START).is_file()), None)
+
+
+def _doctor():
+    from .doctor import doctor
+
+    report = doctor()
+    sys.stdout.reconfigure(errors="replace")        # a terminal that has no ✓ shows ? instead of failing
+    print(report)
+    return 0 if report.required_ok else 1
+
+
+def _fail(text):
+    print(text, file=sys.stderr)
+    return 1

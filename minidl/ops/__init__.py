@@ -1,0 +1,27 @@
+"""Every primitive, grouped by what it does to shapes.
+
+    elementwise   one number in, one number out; shapes broadcast
+    reduce        axes disappear: sum, max, argmax, softmax's companions
+    shape         the same numbers, arranged differently
+    index         numbers picked out or put back
+    linear        matrix products
+    conv          convolution and its two derivatives, closed under differentiation
+    pool          the largest number of each window
+    draws         random numbers
+
+An op takes its settings in one canonical form (axes as a tuple of numbers >= 0, strides as pairs);
+`minidl.functions` and `minidl.nn.functional` accept everything a person would write.
+"""
+from . import conv, draws, elementwise, index, linear, pool, reduce, shape  # noqa: F401
+from ..primitive import registry
+
+
+def __getattr__(name):
+    """`ops.tanh` is the primitive called tanh."""
+    if name in registry:
+        return registry[name]
+    raise AttributeError(f"minidl has no primitive called {name!r}; the names are: {', '.join(sorted(registry))}")
+
+
+def __dir__():
+    return sorted({*globals(), *registry})

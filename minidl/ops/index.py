@@ -1,0 +1,152 @@
+"""Index ops: numbers picked out, and their gradients put back.
+
+Each op that picks has a partner that puts, and each is the other's derivative:
+
+    getitem   slices         <->  unslice
+    take      along an axis  <->  add_along
+    take_at   anywhere       <->  add_at
+"""
+import numpy as np
+
+from ..errors import DimensionError, ShapeError, message
+from ..primitive import primitive
+from .elementwise import broadcast
+
+
+# ---------------------------------------------------------------------- slices
+@primitive(symbol="[ ]", onnx="Slice", view=True)
+def getitem(xp, x, *, key):
+    """x[key] for a key of whole numbers, slices, None and Ellipsis; a view."""
+    return x[key]
+
+
+@getitem.grad("x")
+def _(g, x_shape, key):
+    return unslice(g, shape=x_shape, key=key)
+
+
+@getitem.shape
+def _(x, *, key):
+    try:
+        return np.broadcast_to(np.empty(()), x)[key].shape
+    except IndexError as error:
+        raise DimensionError(message(f"index: {error}.", [("x", x), ("index", _spelled(key))])) from None
+
+
+def _spelled(key):
+    return ", ".join(map(str, key)) if isinstance(key, tuple) else str(key)
+
+
+@primitive(symbol="pad", onnx="Pad")
+def unslice(xp, x, *, shape, key):
+    """Zeros of the given shape with x written at `key`."""
+    out = xp.zeros(shape, dtype=x.dtype)
+    out[key] = x
+    return out
+
+
+@unslice.grad("x")
+def _(g, key):
+    return getitem(g, key=key)
+
+
+@unslice.shape
+def _(x, *, shape, key):
+    return shape
+
+
+# ---------------------------------------------------------------------- along one axis
+@primitive(symbol="take", onnx="Gather")
+def take(xp, x, index, *, dim):
+    """The slices of x along one axis, in the order that `index` names them (an embedding, for axis 0)."""
+    return xp.take(x, index, axis=dim)
+
+
+@take.grad("x")
+def _(g, index, x_shape, dim):
+    return add_along(g, index, shape=x_shape, dim=dim)
+
+
+@take.shape
+def _(x, index, *, dim):
+    return x[:dim] + index + x[dim + 1:]
+
+
+@primitive(symbol="add_along")
+def add_along(xp, x, index, *, shape, dim):
+    """Zeros of the given shape, with the slices of x added where `index` says; repeated ones add up."""
+    out = xp.zeros(shape, dtype=x.dtype)
+    xp.add.at(out, (slice(None),) * dim + (index,), x)
+    return out
+
+
+@add_along.grad("x")
+def _(g, index, dim):
+    return take(g, index, dim=dim)
+
+
+@add_along.shape
+def _(x, index, *, shape, dim):
+    return shape
+
+
+# ---------------------------------------------------------------------- anywhere
+@primitive(symbol="[ ]", onnx="GatherND")
+def take_at(xp, x, positions):
+    """The numbers at these positions of x, counted in reading order."""
+    return x.reshape(-1)[positions]
+
+
+@take_at.grad("x")
+def _(g, positions, x_shape):
+    return add_at(g, positions, shape=x_shape)
+
+
+@take_at.shape
+def _(x, positions):
+    return positions
+
+
+@primitive(symbol="add_at")
+def add_at(xp, x, positions, *, shape):
+    """Zeros of the given shape, with x added at these positions in reading order; repeated ones add up."""
+    out = xp.zeros(shape, dtype=x.dtype)
+    xp.add.at(out.reshape(-1), positions, x)
+    return out
+
+
+@add_at.grad("x")
+def _(g, positions):
+    return take_at(g, positions)
+
+
+@add_at.shape
+def _(x, positions, *, shape):
+    broadcast("add_at", x, positions)
+    return shape
+
+
+@primitive(symbol="[ ]=", onnx="ScatterND")
+def overwrite(xp, x, y, positions):
+    """x with y in place of the numbers at these positions in reading order."""
+    out = xp.array(x, order="C")                    # reshape(-1) must be a view
+    out.reshape(-1)[positions] = y
+    return out
+
+
+@overwrite.grad("x")
+def _(g, positions):                 # what was overwritten has no influence any more
+    return overwrite(g, 0, positions)
+
+
+@overwrite.grad("y")
+def _(g, positions):
+    return take_at(g, positions)
+
+
+@overwrite.shape
+def _(x, y, positions):
+    if broadcast("overwrite", y, positions) != positions:
+        raise ShapeError(message("overwrite: the new values do not fit where they shall go.",
+                                 [("values", y), ("places", positions)]))
+    return x

@@ -1,0 +1,38 @@
+"""Matrix products."""
+from ..errors import ShapeError, message
+from ..primitive import primitive
+from .elementwise import broadcast
+from .shape import permute
+
+
+@primitive(symbol="@", onnx="MatMul", ufunc="matmul")
+def matmul(xp, x, y):
+    """Matrix product of the last two axes; the axes before them are a batch and broadcast.
+
+    x: (..., M, K), y: (..., K, N) -> (..., M, N).
+    """
+    return xp.matmul(x, y)
+
+
+@matmul.grad("x")
+def _(g, y):
+    return matmul(g, swap(y))
+
+
+@matmul.grad("y")
+def _(g, x):                         # swapped twice, so that the gradient of a transposed weight lies in memory as the weight does
+    return swap(matmul(swap(g), x))
+
+
+@matmul.shape
+def _(x, y):
+    if len(x) < 2 or len(y) < 2 or x[-1] != y[-2]:
+        raise ShapeError(message("matmul: the columns of the first must match the rows of the second.",
+                                 [("x", x, "... M K"), ("y", y, "... K N")], "transpose one of them, or check in_features."))
+    return (*broadcast("matmul", x[:-2], y[:-2]), x[-2], y[-1])
+
+
+def swap(x):
+    """x with its last two axes exchanged."""
+    n = len(x.shape)
+    return permute(x, dims=(*range(n - 2), n - 1, n - 2))

@@ -1,0 +1,136 @@
+"""Max pooling: of each window only the largest number goes on.
+
+    max_pool2d          x -> y
+    max_pool2d_unpool   dy back to where the largest numbers stood (the gradient)
+    max_pool2d_pick     from another array, the numbers that stood there (the gradient of the gradient)
+
+Where several numbers of a window are equally large, the first in reading order counts, as in PyTorch.
+`kernel`, `stride`, `padding` and `dilation` are pairs (vertical, horizontal).
+"""
+from ..errors import ShapeError, message
+from ..primitive import primitive
+from .conv import places
+
+
+def pooled_size(size, kernel, stride, padding, dilation, ceil_mode):
+    """How many windows there are; in ceil mode one more where the last one would stick out on the far side."""
+    return tuple(_pooled(*axis, ceil_mode) for axis in zip(size, kernel, stride, padding, dilation))
+
+
+def _pooled(size, kernel, stride, padding, dilation, ceil_mode):
+    count = places(size, kernel, stride, padding, dilation)
+    rest = size + 2 * padding - dilation * (kernel - 1) - 1 - (count - 1) * stride
+    sticks_out = ceil_mode and rest > 0 and count * stride < size + padding     # it must start on the image
+    return count + sticks_out
+
+
+def canvas_of(xp, x, fill, out, kernel, stride, padding, dilation):
+    """x with `fill` around it, wide enough for all windows; x itself where nothing is needed."""
+    h, w = x.shape[2:]
+    need = [(n - 1) * s + d * (k - 1) + 1 for n, s, k, d in zip(out, stride, kernel, dilation)]
+    size = (max(h + padding[0], need[0]), max(w + padding[1], need[1]))
+    if padding == (0, 0) and size == (h, w):
+        return x
+    canvas = xp.full((x.shape[0], *size, x.shape[1]), fill, dtype=x.dtype).transpose(0, 3, 1, 2)
+    canvas[:, :, padding[0]:padding[0] + h, padding[1]:padding[1] + w] = x
+    return canvas
+
+
+def members(out, kernel, stride, dilation):
+    """For each place in a window, in reading order: where on the canvas the numbers of all windows stand there."""
+    for i in range(kernel[0]):
+        for j in range(kernel[1]):
+            top, left = i * dilation[0], j * dilation[1]
+            yield (slice(None), slice(None), slice(top, top + (out[0] - 1) * stride[0] + 1, stride[0]),
+                   slice(left, left + (out[1] - 1) * stride[1] + 1, stride[1]))
+
+
+def winners(xp, canvas, out, window):
+    """For each place in a window: where it stands, and a mask of the windows whose largest number it is."""
+    free = xp.ones_like(out, dtype=bool)
+    for place in members(out.shape[2:], *window):
+        mask = canvas[place] == out
+        mask &= free
+        free ^= mask
+        yield place, mask
+
+
+@primitive(onnx="MaxPool")
+def max_pool2d(xp, x, *, kernel, stride, padding, dilation, ceil_mode):
+    """The largest number of each window: (N, C, H, W) -> (N, C, OH, OW).
+
+    One `maximum` of the whole image for each place in the window: far fewer steps than one per window.
+    """
+    size = pooled_size(x.shape[2:], kernel, stride, padding, dilation, ceil_mode)
+    canvas = canvas_of(xp, x, -xp.inf, size, kernel, stride, padding, dilation)
+    first, *others = members(size, kernel, stride, dilation)
+    out = canvas[first].copy("K")
+    for place in others:
+        xp.maximum(out, canvas[place], out=out)
+    return out
+
+
+@primitive(symbol="unpool")
+def max_pool2d_unpool(xp, dy, x, y, *, kernel, stride, padding, dilation):
+    """Each dy put where the largest number of its window stood in x; overlapping windows add up."""
+    canvas = canvas_of(xp, x, -xp.inf, y.shape[2:], kernel, stride, padding, dilation)
+    dx = xp.zeros_like(canvas)
+    for place, mask in winners(xp, canvas, y, (kernel, stride, dilation)):
+        dx[place] += dy * mask
+    h, w = x.shape[2:]
+    return dx[:, :, padding[0]:padding[0] + h, padding[1]:padding[1] + w]
+
+
+@primitive(symbol="pick")
+def max_pool2d_pick(xp, v, x, y, *, kernel, stride, padding, dilation):
+    """From v, shaped as x, the numbers that stand where the largest number of each window of x stands."""
+    window = (kernel, stride, padding, dilation)
+    canvas = canvas_of(xp, x, -xp.inf, y.shape[2:], *window)
+    source = canvas_of(xp, v, 0, y.shape[2:], *window)
+    picked = xp.zeros_like(y)
+    for place, mask in winners(xp, canvas, y, (kernel, stride, dilation)):
+        picked += source[place] * mask
+    return picked
+
+
+@max_pool2d.grad("x")
+def _(g, x, out, kernel, stride, padding, dilation):
+    return max_pool2d_unpool(g, x, out, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+
+
+@max_pool2d_unpool.grad("dy")
+def _(g, x, y, kernel, stride, padding, dilation):
+    return max_pool2d_pick(g, x, y, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+
+
+@max_pool2d_pick.grad("v")
+def _(g, x, y, kernel, stride, padding, dilation):
+    return max_pool2d_unpool(g, x, y, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+
+
+for _op in (max_pool2d_unpool, max_pool2d_pick):      # which number is the largest does not change by a small step
+    _op.grad("x", "y")(lambda g: (None, None))
+
+
+@max_pool2d.shape
+def _(x, *, kernel, stride, padding, dilation, ceil_mode):
+    facts = [("input", x, "N C H W"), ("kernel", kernel)]
+    if len(x) != 4:
+        raise ShapeError(message("max_pool2d: images have four axes.", facts, "x.unsqueeze(0) makes a batch of one image."))
+    if any(2 * p > k for p, k in zip(padding, kernel)):
+        raise ShapeError(message("max_pool2d: the padding may be at most half of the kernel.", [*facts, ("padding", padding)]))
+    size = pooled_size(x[2:], kernel, stride, padding, dilation, ceil_mode)
+    if min(size) < 1:
+        raise ShapeError(message(f"max_pool2d: the window does not fit into the image, the output would be {size[0]} x {size[1]}.",
+                                 facts, "a smaller kernel, or larger images."))
+    return (*x[:2], *size)
+
+
+@max_pool2d_unpool.shape
+def _(dy, x, y, *, kernel, stride, padding, dilation):
+    return x
+
+
+@max_pool2d_pick.shape
+def _(v, x, y, *, kernel, stride, padding, dilation):
+    return y

@@ -1,0 +1,152 @@
+"""Reductions: axes disappear. `dim` is a tuple of axes; with `keepdim` they stay behind with size 1."""
+import contextlib
+
+import numpy as np
+
+from ..primitive import primitive
+from .elementwise import equal, exp, isfinite, where
+from .shape import expand, reshape
+
+
+def reduced(shape, dim, keepdim):
+    """The shape that is left of `shape` when the axes in `dim` are reduced."""
+    return tuple(1 if k in dim else n for k, n in enumerate(shape) if keepdim or k not in dim)
+
+
+def spread(g, shape, dim):
+    """Give every number that went into a reduction what its result got: the reverse of a sum."""
+    return expand(reshape(g, shape=reduced(shape, dim, True)), shape=shape)
+
+
+@primitive(symbol="Σ", onnx="ReduceSum")
+def sum(xp, x, *, dim, keepdim=False):
+    """The sum over the axes `dim`."""
+    return xp.sum(x, axis=dim, keepdims=keepdim)
+
+
+@sum.grad("x")
+def _(g, x_shape, dim):
+    return spread(g, x_shape, dim)
+
+
+@primitive(symbol="max", onnx="ReduceMax")
+def amax(xp, x, *, dim, keepdim=False):
+    """The largest number over the axes `dim`; equal ones share the gradient evenly."""
+    return xp.max(x, axis=dim, keepdims=keepdim)
+
+
+@primitive(symbol="min", onnx="ReduceMin")
+def amin(xp, x, *, dim, keepdim=False):
+    """The smallest number over the axes `dim`; equal ones share the gradient evenly."""
+    return xp.min(x, axis=dim, keepdims=keepdim)
+
+
+def _share(g, x, out, x_shape, dim):
+    winners = equal(x, spread(out, x_shape, dim)) * 1.0
+    return spread(g, x_shape, dim) * (winners / spread(sum(winners, dim=dim), x_shape, dim))
+
+
+amax.grad("x")(_share)
+amin.grad("x")(_share)
+
+
+@primitive(symbol="argmax", onnx="ArgMax", dtype="int64", differentiable=False)
+def argmax(xp, x, *, dim, keepdim=False):
+    """Where the largest number stands along one axis (the first of equals), int64."""
+    return xp.argmax(x, axis=dim[0], keepdims=keepdim)
+
+
+@primitive(symbol="argmin", onnx="ArgMin", dtype="int64", differentiable=False)
+def argmin(xp, x, *, dim, keepdim=False):
+    """Where the smallest number stands along one axis (the first of equals), int64."""
+    return xp.argmin(x, axis=dim[0], keepdims=keepdim)
+
+
+@primitive(symbol="any", dtype="bool", differentiable=False)
+def any(xp, x, *, dim, keepdim=False):
+    """True where at least one number over the axes `dim` is not 0."""
+    return xp.any(x, axis=dim, keepdims=keepdim)
+
+
+@primitive(symbol="all", dtype="bool", differentiable=False)
+def all(xp, x, *, dim, keepdim=False):
+    """True where no number over the axes `dim` is 0."""
+    return xp.all(x, axis=dim, keepdims=keepdim)
+
+
+for _op in (sum, amax, amin, argmax, argmin, any, all):
+    _op.shape(lambda x, *, dim, keepdim=False: reduced(x, dim, keepdim))
+
+
+# ---------------------------------------------------------------------- along an axis that stays
+@primitive(symbol="cumsum", onnx="CumSum")
+def cumsum(xp, x, *, dim):
+    """Running sums along one axis."""
+    return xp.cumsum(x, axis=dim)
+
+
+@cumsum.grad("x")
+def _(g, dim):                       # entry k went into all sums from k on: running sums from the far end
+    backwards = (slice(None),) * dim + (slice(None, None, -1),)
+    return cumsum(g[backwards], dim=dim)[backwards]
+
+
+@primitive(symbol="argsort", dtype="int64", differentiable=False)
+def argsort(xp, x, *, dim):
+    """The order that sorts x along one axis; equal numbers keep theirs."""
+    return xp.argsort(x, axis=dim, kind="stable")
+
+
+@primitive(onnx="Softmax")
+def softmax(xp, x, *, dim):
+    """exp(x) / sum(exp(x)) along one axis; the largest is subtracted first, so nothing overflows."""
+    e = xp.exp(x - xp.max(x, axis=dim, keepdims=True, initial=-xp.inf))
+    return e / xp.sum(e, axis=dim, keepdims=True)
+
+
+@softmax.grad("x")
+def _(g, out, dim):
+    return out * (g - sum(g * out, dim=(dim,), keepdim=True))
+
+
+@primitive(onnx="LogSoftmax")
+def log_softmax(xp, x, *, dim):
+    """x - log(sum(exp(x))) along one axis, without overflow."""
+    shifted = x - xp.max(x, axis=dim, keepdims=True, initial=-xp.inf)
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=dim, keepdims=True))
+
+
+@log_softmax.grad("x")
+def _(g, out, dim):
+    return g - exp(out) * sum(g, dim=(dim,), keepdim=True)
+
+
+@primitive(symbol="logsumexp", onnx="ReduceLogSumExp")
+def logsumexp(xp, x, *, dim, keepdim=False):
+    """log(sum(exp(x))) over the axes `dim`, without overflow; of infinities too."""
+    top = xp.max(x, axis=dim, keepdims=True, initial=-xp.inf)
+    top = xp.where(xp.isfinite(top), top, 0)          # inf - inf is nan
+    total = xp.sum(xp.exp(x - top), axis=dim, keepdims=True)
+    with _quiet(xp):
+        out = xp.log(total) + top
+    return (out if keepdim else out.reshape(reduced(x.shape, dim, False))).astype(x.dtype)
+
+
+@logsumexp.grad("x")
+def _(g, x, out, x_shape, dim):      # softmax
+    return spread(g, x_shape, dim) * exp(x - _finite(spread(out, x_shape, dim)))
+
+
+def _finite(x):
+    """x, with infinities replaced by 0: exp(-inf - 0) is 0 where exp(-inf - -inf) is nan."""
+    return where(isfinite(x), x, 0)
+
+
+def _quiet(xp):
+    """log(0) is meant here: no warning about it."""
+    return np.errstate(divide="ignore") if xp is np else contextlib.nullcontext()
+
+
+logsumexp.shape(lambda x, *, dim, keepdim=False: reduced(x, dim, keepdim))
+for _op in (cumsum, argsort, softmax, log_softmax):
+    _op.shape(lambda x, *, dim: x)
