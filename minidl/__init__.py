@@ -42,3 +42,4 @@ from .functions import *  # noqa: E402, F403
 from .primitive import Primitive, primitive  # noqa: E402
 from .random import Generator, get_rng_state, initial_seed, manual_seed, set_rng_state  # noqa: E402
 from .tensor import Tensor, as_tensor, from_numpy, is_tensor, result_type, tensor  # noqa: E402
+from . import nn  # noqa: E402

@@ -1,0 +1,86 @@
+# minidl: one place for every command. `make` alone lists them.
+# Paths are relative on purpose: make splits names at spaces, and a checkout may live in "My Courses".
+
+PYTHON ?= python3
+ARGS   ?=
+PY     := .venv/bin/python
+PYTEST := $(PY) -m pytest
+# Cuts the network off where the machine allows it, and says whether it did.
+OFFLINE := $(PY) tools/offline.py
+WORKERS ?= 2
+
+LESSONS := $(wildcard notebooks/*.ipynb)
+NBVAL   := -p tests.nbval_ipc --nbval --nbval-current-env --nbval-cell-timeout=120 \
+           --nbval-sanitize-with tests/nbval_sanitize.cfg
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test check check-style check-types check-layers check-notebooks \
+        test-unit test-doctests test-notebooks test-long notebooks bench clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
+
+lab: .venv/.lab  ## open the course in JupyterLab; ARGS="--no-browser --port 8899" go to Jupyter
+	$(PY) -m minidl lab $(ARGS)
+
+test: test-unit test-doctests test-notebooks  ## everything quick: unit tests, doctests, lessons
+
+check: check-style check-types check-layers check-notebooks  ## all that needs no run (-k: all faults at once)
+
+check-style: .venv/.test  ## ruff, on code and lessons
+	$(PY) -m ruff check .
+
+check-types: .venv/.test  ## mypy
+	$(PY) -m mypy
+
+check-layers: .venv/.test  ## who may import whom
+	$(PY) tools/check_layers.py
+
+check-notebooks: .venv/.test  ## the lessons at rest
+	$(PY) tools/lint_notebooks.py
+
+# The workers fill the cores already; threads inside the matrix products would only get in each other's way.
+test-unit: export OMP_NUM_THREADS ?= 1
+test-unit: .venv/.test  ## the unit tests (ARGS="-k conv2d" for some of them)
+	$(OFFLINE) $(PYTEST) -n $(WORKERS) $(ARGS)
+
+test-doctests: .venv/.test  ## the examples in the docstrings
+	$(OFFLINE) $(PYTEST) --doctest-modules minidl
+
+test-notebooks: .venv/.test  ## run every lesson and compare with what is stored in it
+ifeq ($(LESSONS),)
+	@echo "notebooks/ holds no lesson yet"
+else
+	$(OFFLINE) $(PYTEST) -n $(WORKERS) --dist loadfile $(NBVAL) notebooks
+endif
+
+test-long: .venv/.test  ## the tests marked slow
+	$(OFFLINE) $(PYTEST) -m slow $(ARGS)
+
+notebooks: .venv/.test  ## run every lesson and store its fresh outputs (ARGS=notebooks/01_tensors.ipynb for one)
+	$(OFFLINE) $(PY) tools/run_notebooks.py $(ARGS)
+
+bench: .venv/.test  ## minidl beside its peers
+	$(PY) -m benchmarks $(ARGS)
+
+clean:  ## remove the virtual environment and every cache
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name .ipynb_checkpoints -type d -prune -exec rm -rf {} +
+
+# --- the environment: pip runs only when pyproject.toml is newer than the stamp ------------------------------------
+
+OLD := the Python named by PYTHON ($(PYTHON)) is missing or older than 3.11: install Python 3.11 or newer, \
+then say e.g. make PYTHON=python3.12
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "minidl: $(OLD)" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.lab: pyproject.toml | $(PY)
+	$(PY) -m pip install --quiet --disable-pip-version-check -e ".[lab]"
+	@touch $@
+
+.venv/.test: pyproject.toml | $(PY)
+	$(PY) -m pip install --quiet --disable-pip-version-check -e ".[lab,test]"
+	@touch $@ .venv/.lab

@@ -1,0 +1,778 @@
+"""The vocabulary of neural networks as functions, under PyTorch's names.
+
+Nearly all are composites: a few lines of other functions, whose gradients come for free. Shapes are
+N C H W for images, N C L for sequences in channels; a missing batch axis is added and taken away again.
+"""
+import math
+
+import numpy as np
+
+from .. import functions as md
+from .. import ops
+from .. import random as _random
+from ..creation import ones, zeros
+from ..errors import ArgumentError, DTypeError, ShapeError, message
+from ..functions import (  # noqa: F401
+    axis_of,
+    cast,
+    floating,
+    log_softmax,
+    relu,
+    sigmoid,
+    softmax,
+    tanh,
+)
+from ..tensor import Tensor, apply, from_numpy, tensor
+
+
+def pair(value, name="size"):
+    """A setting for two axes: 3 means (3, 3)."""
+    return several(value, 2, name)
+
+
+def several(value, count, name="size"):
+    """A setting for `count` axes, given as one number or as one number an axis."""
+    if isinstance(value, (int, np.integer)):
+        return (int(value),) * count
+    value = tuple(int(v) for v in value)
+    if len(value) == 1:
+        return value * count
+    if len(value) != count:
+        raise ArgumentError(message(f"{name}: expected one number or {count}, got {value}."))
+    return value
+
+
+# ---------------------------------------------------------------------- activations
+def relu6(input):
+    """min(max(x, 0), 6)."""
+    return md.clamp(input, 0, 6)
+
+
+def leaky_relu(input, negative_slope=0.01):
+    """x where it is positive, else negative_slope * x."""
+    return md.where(input > 0, input, input * negative_slope)
+
+
+def prelu(input, weight):
+    """`leaky_relu` whose slopes are learned: one for all channels or one for each (axis 1)."""
+    if weight.numel() > 1:
+        weight = weight.reshape([-1 if k == 1 else 1 for k in range(input.ndim)])
+    return md.where(input > 0, input, input * weight)
+
+
+def elu(input, alpha=1.0):
+    """x where it is positive, else alpha * (exp(x) - 1) (Clevert et al. 2015)."""
+    return md.where(input > 0, input, alpha * md.expm1(md.clamp(input, max=0)))
+
+
+def selu(input):
+    """`elu` with constants that keep mean 0 and variance 1 through the layers (Klambauer et al. 2017)."""
+    return 1.0507009873554805 * elu(input, 1.6732632423543772)
+
+
+def celu(input, alpha=1.0):
+    """max(x, 0) + min(0, alpha * (exp(x / alpha) - 1))."""
+    return md.where(input > 0, input, alpha * md.expm1(md.clamp(input, max=0) / alpha))
+
+
+def gelu(input, approximate="none"):
+    """x times the probability that a standard normal number is below x (Hendrycks & Gimpel 2016)."""
+    if approximate == "tanh":
+        return 0.5 * input * (1 + md.tanh(math.sqrt(2 / math.pi) * (input + 0.044715 * input ** 3)))
+    if approximate != "none":
+        raise ArgumentError(message(f"gelu: unknown approximation {approximate!r}.", [("known", "'none', 'tanh'")]))
+    return 0.5 * input * (1 + md.erf(input * math.sqrt(0.5)))
+
+
+def silu(input):
+    """x * sigmoid(x), also called swish."""
+    return input * md.sigmoid(input)
+
+
+def mish(input):
+    """x * tanh(softplus(x)) (Misra 2019)."""
+    return input * md.tanh(softplus(input))
+
+
+def softplus(input, beta=1.0, threshold=20.0):
+    """log(1 + exp(beta x)) / beta: a smooth relu; above the threshold it is x itself."""
+    smooth = md.logaddexp(input * beta, 0.0) / beta
+    return md.where(input * beta > threshold, input, smooth)
+
+
+def softsign(input):
+    """x / (1 + |x|)."""
+    return input / (1 + md.abs(input))
+
+
+def logsigmoid(input):
+    """log(sigmoid(x)), without overflow."""
+    return -md.logaddexp(-input, 0.0)
+
+
+def hardtanh(input, min_val=-1.0, max_val=1.0):
+    """x cut off below min_val and above max_val; no gradient flows at or beyond the ends."""
+    inside = (input > min_val) & (input < max_val)
+    return md.where(inside, input, md.clamp(input.detach(), min_val, max_val))
+
+
+def hardsigmoid(input):
+    """A sigmoid of straight lines: x / 6 + 1/2, between 0 and 1."""
+    return hardtanh(input / 6 + 0.5, 0.0, 1.0)
+
+
+def hardswish(input):
+    """x * hardsigmoid(x) (Howard et al. 2019)."""
+    return input * hardsigmoid(input)
+
+
+def glu(input, dim=-1):
+    """The first half of the channels, let through by the sigmoid of the second half."""
+    value, gate = md.chunk(input, 2, dim)
+    return value * md.sigmoid(gate)
+
+
+def softmin(input, dim, *, dtype=None):
+    """softmax(-x)."""
+    return md.softmax(-input, dim, dtype=dtype)
+
+
+# ---------------------------------------------------------------------- dense layers
+def linear(input, weight, bias=None):
+    """x W^T + b. input: (..., I), weight: (O, I), bias: (O,) -> (..., O).
+
+    Raises:
+        ShapeError: the last axis of the input is not what the weight expects.
+    """
+    if input.shape[-1:] != weight.shape[-1:]:
+        raise ShapeError(message(
+            f"linear: the input has {input.shape[-1] if input.ndim else 'no'} features but the weight expects {weight.shape[-1]}.",
+            [("input", input.shape, "... I"), ("weight", weight.shape, "O I")],
+            f"Linear(in_features={input.shape[-1] if input.ndim else '...'}, ...), or flatten the input first."))
+    out = md.matmul(input, weight.t())
+    return out if bias is None else out + bias
+
+
+def bilinear(input1, input2, weight, bias=None):
+    """x1^T W_o x2 for each output o. (..., I), (..., J), (O, I, J) -> (..., O)."""
+    out = md.einsum("...i,oij,...j->...o", input1, weight, input2)
+    return out if bias is None else out + bias
+
+
+def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
+    """The rows of a table that whole numbers name. input: (...), weight: (V, D) -> (..., D).
+
+    The row `padding_idx` gets no gradient.
+    """
+    if max_norm is not None or scale_grad_by_freq:
+        raise NotImplementedError("embedding: max_norm and scale_grad_by_freq are not supported.")
+    if input.dtype.kind not in "iu":
+        raise DTypeError(message("embedding: rows are named by whole numbers.", [("dtype", input.dtype)], "x.long()."))
+    if input.numel() and not 0 <= int(input.min()) <= int(input.max()) < len(weight):
+        raise md.DimensionError(message(f"embedding: a row was asked for that the table of {len(weight)} rows does not have.",
+                                        [("lowest", int(input.min())), ("highest", int(input.max()))]))
+    out = apply(ops.take, (weight, input), {"dim": 0})
+    if padding_idx is None:
+        return out
+    frozen = md.unsqueeze(input == padding_idx % len(weight), -1)
+    return md.where(frozen, out.detach(), out)
+
+
+def one_hot(tensor, num_classes=-1):
+    """Each whole number k as a vector with a one at place k (int64)."""
+    count = int(tensor.max()) + 1 if num_classes == -1 else num_classes
+    if tensor.numel() and (int(tensor.min()) < 0 or int(tensor.max()) >= count):
+        raise ArgumentError(message("one_hot: class numbers must be 0 .. num_classes - 1.",
+                                    [("lowest", int(tensor.min())), ("highest", int(tensor.max())), ("num_classes", count)]))
+    eye = from_numpy(np.eye(count, dtype=np.int64)).to(tensor.device)
+    return eye[tensor]
+
+
+# ---------------------------------------------------------------------- convolution
+def _batched(x, ndim):
+    return (md.unsqueeze(x, 0), True) if x.ndim == ndim - 1 else (x, False)
+
+
+def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """Slide filters over images. input: (N, C, H, W), weight: (O, C / groups, KH, KW), bias: (O,) -> (N, O, OH, OW).
+
+    `padding` may be "valid" (none) or "same" (the output is as large as the input; stride 1 only).
+    """
+    x, single = _batched(input, 4)
+    stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
+    if isinstance(padding, str):
+        x, padding = _named_padding(x, weight, padding, stride, dilation)
+    out = apply(ops.conv2d, (x, weight), dict(stride=stride, padding=pair(padding, "padding"), dilation=dilation, groups=groups))
+    if bias is not None:
+        out = out + bias.reshape(-1, 1, 1)
+    return md.squeeze(out, 0) if single else out
+
+
+def _named_padding(x, weight, name, stride, dilation):
+    if name == "valid":
+        return x, (0, 0)
+    if name != "same" or stride != (1, 1):
+        raise ArgumentError(message(f"conv: padding={name!r} is not possible here.", [("stride", stride)],
+                                    "'valid', 'same' (with stride 1), or a number."))
+    total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:])]
+    if all(t % 2 == 0 for t in total):
+        return x, tuple(t // 2 for t in total)
+    sides = [side for t in reversed(total) for side in (t // 2, t - t // 2)]
+    return pad(x, sides), (0, 0)
+
+
+def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    """The reverse of a convolution's shape change: each pixel paints its filter onto a larger image.
+
+    input: (N, C, H, W), weight: (C, O / groups, KH, KW) -> (N, O, OH, OW).
+    """
+    x, single = _batched(input, 4)
+    stride, padding, dilation = pair(stride), pair(padding), pair(dilation)
+    size = tuple((n - 1) * s - 2 * p + d * (k - 1) + extra + 1 for n, s, p, d, k, extra in
+                 zip(x.shape[2:], stride, padding, dilation, weight.shape[2:], pair(output_padding)))
+    out = apply(ops.conv2d_input_grad, (x, weight), dict(size=size, stride=stride, padding=padding, dilation=dilation, groups=groups))
+    if bias is not None:
+        out = out + bias.reshape(-1, 1, 1)
+    return md.squeeze(out, 0) if single else out
+
+
+def _in_one_dimension(function, input, weight, bias, padding, **settings):
+    """A convolution over sequences: over images that are one pixel high."""
+    settings = {name: (plain, several(value, 1)[0]) for name, (value, plain) in settings.items()}
+    padding = padding if isinstance(padding, str) else (0, several(padding, 1)[0])
+    out = function(md.unsqueeze(input, -2), md.unsqueeze(weight, -2), bias, padding=padding, **settings)
+    return md.squeeze(out, -2)
+
+
+def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """Slide filters over sequences. input: (N, C, L), weight: (O, C / groups, K) -> (N, O, OL)."""
+    return _in_one_dimension(lambda *a, **k: conv2d(*a, groups=groups, **k), input, weight, bias, padding,
+                             stride=(stride, 1), dilation=(dilation, 1))
+
+
+def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    """`conv_transpose2d` for sequences. input: (N, C, L), weight: (C, O / groups, K) -> (N, O, OL)."""
+    return _in_one_dimension(lambda *a, **k: conv_transpose2d(*a, groups=groups, **k), input, weight, bias, padding,
+                             stride=(stride, 1), dilation=(dilation, 1), output_padding=(output_padding, 0))
+
+
+def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
+    """Every window as a column: (N, C, H, W) -> (N, C * KH * KW, windows). The matrix inside a convolution."""
+    x, single = _batched(input, 4)
+    kernel, stride, padding, dilation = map(pair, (kernel_size, stride, padding, dilation))
+    x = pad(x, (padding[1], padding[1], padding[0], padding[0]))
+    size = ops.conv.output_size(x.shape[2:], kernel, stride, (0, 0), dilation)
+    parts = [x[place] for place in ops.pool.members(size, kernel, stride, dilation)]
+    out = md.flatten(md.flatten(md.stack(parts, 2), 1, 2), 2)
+    return md.squeeze(out, 0) if single else out
+
+
+# ---------------------------------------------------------------------- pooling
+def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    """The largest number of each window. input: (N, C, H, W) -> (N, C, OH, OW); `stride` is the kernel if not given."""
+    if return_indices:
+        raise NotImplementedError("max_pool2d: return_indices is not supported yet.")
+    x, single = _batched(input, 4)
+    kernel = pair(kernel_size, "kernel_size")
+    out = apply(ops.max_pool2d, (x,), dict(kernel=kernel, stride=pair(kernel if stride in (None, ()) else stride, "stride"),
+                                           padding=pair(padding, "padding"), dilation=pair(dilation, "dilation"),
+                                           ceil_mode=bool(ceil_mode)))
+    return md.squeeze(out, 0) if single else out
+
+
+def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    """The largest number of each window. input: (N, C, L) -> (N, C, OL)."""
+    kernel, padding, dilation = (several(v, 1)[0] for v in (kernel_size, padding, dilation))
+    stride = kernel if stride in (None, ()) else several(stride, 1)[0]
+    out = max_pool2d(md.unsqueeze(input, -2), (1, kernel), (1, stride), (0, padding), (1, dilation), ceil_mode, return_indices)
+    return md.squeeze(out, -2)
+
+
+def avg_pool2d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
+    """The mean of each window. input: (N, C, H, W) -> (N, C, OH, OW); `stride` is the kernel if not given."""
+    x, single = _batched(input, 4)
+    kernel = pair(kernel_size, "kernel_size")
+    stride, padding = pair(kernel if stride in (None, ()) else stride, "stride"), pair(padding, "padding")
+    size = ops.pool.pooled_size(x.shape[2:], kernel, stride, padding, (1, 1), ceil_mode)
+    total = _window_sums(x, size, kernel, stride, padding)
+    if divisor_override:
+        out = total / divisor_override
+    elif padding == (0, 0) and not ceil_mode:
+        out = total / (kernel[0] * kernel[1])
+    else:
+        out = total / _window_counts(x, size, kernel, stride, padding, count_include_pad)
+    return md.squeeze(out, 0) if single else out
+
+
+def _window_sums(x, size, kernel, stride, padding):
+    need = [(n - 1) * s + k for n, s, k in zip(size, stride, kernel)]
+    below, right = (max(0, m - n - p) for m, n, p in zip(need, x.shape[2:], padding))
+    x = pad(x, (padding[1], right, padding[0], below))
+    total, *parts = (x[place] for place in ops.pool.members(size, kernel, stride, (1, 1)))
+    for part in parts:
+        total = total + part
+    return total
+
+
+def _window_counts(x, size, kernel, stride, padding, count_include_pad):
+    """How many numbers of each window count: those on the image, and those on the padding if it is to be included."""
+    frame = ones(1, 1, *x.shape[2:], dtype=x.dtype, device=x.device)
+    if count_include_pad:
+        frame, padding = pad(frame, (padding[1], padding[1], padding[0], padding[0]), value=1.0), (0, 0)
+    return _window_sums(frame, size, kernel, stride, padding)
+
+
+def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    """The mean of each window. input: (N, C, L) -> (N, C, OL)."""
+    kernel, padding = several(kernel_size, 1)[0], several(padding, 1)[0]
+    stride = kernel if stride in (None, ()) else several(stride, 1)[0]
+    out = avg_pool2d(md.unsqueeze(input, -2), (1, kernel), (1, stride), (0, padding), ceil_mode, count_include_pad)
+    return md.squeeze(out, -2)
+
+
+def _bins(n, parts):
+    """Where each of `parts` bins over n numbers starts and ends; neighbours may overlap by one."""
+    return [(k * n // parts, -(-(k + 1) * n // parts)) for k in range(parts)]
+
+
+def _averaging(n, parts, like):
+    """A matrix (parts, n) whose rows take the mean over the bins."""
+    matrix = np.zeros((parts, n), like.dtype)
+    for row, (start, stop) in zip(matrix, _bins(n, parts)):
+        row[start:stop] = 1 / (stop - start)
+    return from_numpy(matrix).to(like.device)
+
+
+def adaptive_avg_pool2d(input, output_size):
+    """The mean of each bin, with bins chosen so that the output has the size asked for (None keeps an axis)."""
+    size = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
+    h, w = (n if m is None else m for n, m in zip(input.shape[-2:], size))
+    rows, columns = _averaging(input.shape[-2], h, input), _averaging(input.shape[-1], w, input)
+    return md.matmul(md.matmul(rows, input), columns.t())
+
+
+def adaptive_avg_pool1d(input, output_size):
+    """The mean of each bin of a sequence. (N, C, L) -> (N, C, output_size)."""
+    return md.matmul(input, _averaging(input.shape[-1], several(output_size, 1)[0], input).t())
+
+
+def adaptive_max_pool2d(input, output_size, return_indices=False):
+    """The largest number of each bin, with bins as in `adaptive_avg_pool2d`."""
+    if return_indices:
+        raise NotImplementedError("adaptive_max_pool2d: return_indices is not supported yet.")
+    size = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
+    h, w = (n if m is None else m for n, m in zip(input.shape[-2:], size))
+    rows = [[md.flatten(input[..., top:bottom, left:right], -2).max(-1).values for left, right in _bins(input.shape[-1], w)]
+            for top, bottom in _bins(input.shape[-2], h)]
+    return md.stack([md.stack(row, -1) for row in rows], -2)
+
+
+# ---------------------------------------------------------------------- borders and sizes
+def pad(input, pad, mode="constant", value=None):
+    """Borders around the last axes.
+
+    Args:
+        pad: (left, right) of the last axis, then of the one before, and so on; negative numbers cut off.
+        mode: "constant" (filled with `value`), "reflect", "replicate" or "circular".
+    """
+    pad = tuple(int(n) for n in pad)
+    if len(pad) % 2 or len(pad) > 2 * input.ndim:
+        raise ArgumentError(message("pad: give two numbers an axis, the last axis first.", [("pad", pad), ("x", input.shape)]))
+    for k in range(len(pad) // 2):
+        before, after = pad[2 * k:2 * k + 2]
+        if before or after:
+            axis = input.ndim - 1 - k
+            input = _filled(input, axis, before, after, value or 0) if mode == "constant" else _extended(
+                input, axis, before, after, mode)
+    return input
+
+
+def _filled(x, axis, before, after, value):
+    if before < 0 or after < 0:                       # cut first, then fill
+        start, stop = max(0, -before), x.shape[axis] - max(0, -after)
+        x, before, after = md.narrow(x, axis, start, stop - start), max(before, 0), max(after, 0)
+    n = x.shape[axis]
+    shape = (*x.shape[:axis], before + n + after, *x.shape[axis + 1:])
+    key = (slice(None),) * axis + (slice(before, before + n),)
+    out = apply(ops.unslice, (x,), {"shape": shape, "key": key})
+    if value == 0:
+        return out
+    border = np.ones(shape[axis], bool)
+    border[before:before + n] = False
+    border = from_numpy(border.reshape([-1 if k == axis else 1 for k in range(x.ndim)])).to(x.device)
+    return md.masked_fill(out, border, value)
+
+
+def _extended(x, axis, before, after, mode):
+    n = x.shape[axis]
+    places = np.arange(-before, n + after)
+    if mode == "replicate":
+        places = places.clip(0, n - 1)
+    elif mode == "circular":
+        places = places % n
+    elif mode == "reflect":
+        if max(before, after) >= n:
+            raise ArgumentError(message("pad: a reflected border must be smaller than the axis.", [("size", n), ("border", (before, after))]))
+        places = np.abs(places)
+        places = np.where(places >= n, 2 * (n - 1) - places, places)
+    else:
+        raise ArgumentError(message(f"pad: unknown mode {mode!r}.", [("known", "constant, reflect, replicate, circular")]))
+    return md.index_select(x, axis, from_numpy(places).to(x.device))
+
+
+def _target_sizes(input, size, scale_factor):
+    count = input.ndim - 2
+    if (size is None) == (scale_factor is None):
+        raise ArgumentError("interpolate: give either size or scale_factor.")
+    if size is not None:
+        return several(size, count), [None] * count
+    scales = [scale_factor] * count if isinstance(scale_factor, (int, float)) else list(scale_factor)
+    return tuple(int(math.floor(n * s)) for n, s in zip(input.shape[2:], scales)), scales
+
+
+def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None):
+    """Images (or sequences) at another size, by the nearest pixel ("nearest") or between pixels ("linear", "bilinear").
+
+    input: (N, C, ...) -> (N, C, *size).
+    """
+    sizes, scales = _target_sizes(input, size, scale_factor)
+    scales = [None] * len(sizes) if recompute_scale_factor else scales
+    for k, (target, scale) in enumerate(zip(sizes, scales)):
+        axis, n = k + 2, input.shape[k + 2]
+        if mode == "nearest":
+            places = np.floor(np.arange(target) / (scale or target / n)).astype(np.int64).clip(0, n - 1)
+            input = md.index_select(input, axis, from_numpy(places).to(input.device))
+        elif mode in ("linear", "bilinear"):
+            matrix = from_numpy(_between(n, target, scale, align_corners).astype(input.dtype)).to(input.device)
+            input = md.movedim(md.matmul(md.movedim(input, axis, -1), matrix.t()), -1, axis)
+        else:
+            raise NotImplementedError(f"interpolate: mode {mode!r} is not supported.")
+    return input
+
+
+def _between(n, target, scale, align_corners):
+    """A matrix (target, n): each new pixel is a weighted mean of its two neighbours."""
+    k = np.arange(target)
+    if align_corners:
+        x = k * ((n - 1) / (target - 1)) if target > 1 else np.zeros(target)
+    else:
+        x = np.maximum((k + 0.5) / (scale or target / n) - 0.5, 0)
+    low = np.minimum(np.floor(x).astype(int), n - 1)
+    part = np.minimum(x - low, 1)
+    matrix = np.zeros((target, n))
+    np.add.at(matrix, (k, low), 1 - part)
+    np.add.at(matrix, (k, np.minimum(low + 1, n - 1)), part)
+    return matrix
+
+
+def pixel_shuffle(input, upscale_factor):
+    """Channels into pixels: (..., C r r, H, W) -> (..., C, H r, W r)."""
+    r = upscale_factor
+    *batch, c, h, w = input.shape
+    x = input.reshape(-1, c // (r * r), r, r, h, w).permute(0, 1, 4, 2, 5, 3)
+    return x.reshape(*batch, c // (r * r), h * r, w * r)
+
+
+# ---------------------------------------------------------------------- normalisation
+def _standardised(x, dims, eps):
+    """x with mean 0 and variance 1 over some axes, and that mean and variance."""
+    mean = md.mean(x, dims, keepdim=True)
+    centred = x - mean
+    variance = md.mean(md.square(centred), dims, keepdim=True)
+    return centred * md.rsqrt(variance + eps), mean, variance
+
+
+def _scaled(x, weight, bias, shape):
+    if weight is not None:
+        x = x * md.reshape(weight, shape)
+    return x if bias is None else x + md.reshape(bias, shape)
+
+
+def batch_norm(input, running_mean=None, running_var=None, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+    """Each channel brought to mean 0 and variance 1 over the batch, then scaled and shifted (Ioffe & Szegedy 2015).
+
+    In training the batch's own statistics are used, and the running ones (if given) move towards them in
+    place; otherwise the running ones are used. input: (N, C, ...), the others: (C,).
+    """
+    dims = tuple(k for k in range(input.ndim) if k != 1)
+    shape = tuple(-1 if k == 1 else 1 for k in range(input.ndim))
+    if not training:
+        out = (input - running_mean.reshape(shape)) * md.rsqrt(running_var.reshape(shape) + eps)
+        return _scaled(out, weight, bias, shape)
+    count = input.numel() // max(input.shape[1], 1)
+    if count == 1:
+        raise ShapeError(message("batch_norm: in training a channel needs more than one number.", [("input", input.shape)],
+                                 "a larger batch, or model.eval()."))
+    out, mean, variance = _standardised(input, dims, eps)
+    if running_mean is not None:
+        _move(running_mean, mean, momentum)
+        _move(running_var, variance * (count / (count - 1)), momentum)
+    return _scaled(out, weight, bias, shape)
+
+
+def _move(running, now, momentum):
+    """running <- (1 - momentum) running + momentum now; no part of the graph."""
+    running.array[...] = (1 - momentum) * running.array + momentum * now.array.reshape(-1)
+    running.mark_written("batch_norm")
+
+
+def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
+    """The last axes brought to mean 0 and variance 1, then scaled and shifted (Ba et al. 2016)."""
+    shape = several(normalized_shape, 1) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if input.shape[input.ndim - len(shape):] != shape:
+        raise ShapeError(message("layer_norm: the last axes are not those to normalise.",
+                                 [("input", input.shape), ("normalized_shape", shape)]))
+    out, _, _ = _standardised(input, tuple(range(input.ndim - len(shape), input.ndim)), eps)
+    return _scaled(out, weight, bias, shape)
+
+
+def rms_norm(input, normalized_shape, weight=None, eps=None):
+    """The last axes divided by their root mean square (Zhang & Sennrich 2019)."""
+    dims = tuple(range(input.ndim - len(tuple(normalized_shape)), input.ndim))
+    eps = float(np.finfo(input.dtype).eps) if eps is None else eps
+    return _scaled(input * md.rsqrt(md.mean(md.square(input), dims, keepdim=True) + eps), weight, None, tuple(normalized_shape))
+
+
+def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
+    """Groups of channels brought to mean 0 and variance 1 for each example (Wu & He 2018)."""
+    if input.shape[1] % num_groups:
+        raise ArgumentError(message(f"group_norm: {input.shape[1]} channels do not make {num_groups} equal groups."))
+    grouped, _, _ = _standardised(input.reshape(input.shape[0], num_groups, -1), (2,), eps)
+    return _scaled(grouped.reshape(input.shape), weight, bias, tuple(-1 if k == 1 else 1 for k in range(input.ndim)))
+
+
+def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5):
+    """Each channel of each example brought to mean 0 and variance 1 (Ulyanov et al. 2016)."""
+    shape = tuple(-1 if k == 1 else 1 for k in range(input.ndim))
+    if not use_input_stats:
+        return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    dims = tuple(range(2, input.ndim))
+    out, mean, variance = _standardised(input, dims, eps)
+    if running_mean is not None:
+        count = math.prod(input.shape[2:])
+        _move(running_mean, md.mean(mean, 0), momentum)
+        _move(running_var, md.mean(variance, 0) * (count / (count - 1)), momentum)
+    return _scaled(out, weight, bias, shape)
+
+
+def normalize(input, p=2.0, dim=1, eps=1e-12):
+    """Vectors along an axis divided by their p-norm."""
+    return input / md.clamp(md.norm(input, p, dim, keepdim=True), min=eps)
+
+
+def cosine_similarity(x1, x2, dim=1, eps=1e-8):
+    """The cosine of the angle between vectors along an axis."""
+    x1, x2 = md.broadcast_tensors(x1, x2)
+    return md.sum(x1 / md.clamp(md.norm(x1, 2, dim, keepdim=True), min=eps) *
+                  (x2 / md.clamp(md.norm(x2, 2, dim, keepdim=True), min=eps)), dim)
+
+
+def dropout(input, p=0.5, training=True, inplace=False, *, generator=None):
+    """In training each number is set to 0 with probability p, the others are scaled by 1 / (1 - p) (Srivastava et al. 2014)."""
+    if not 0 <= p <= 1:
+        raise ArgumentError(message(f"dropout: p is a probability, 0 .. 1, got {p}."))
+    if not training or p == 0:
+        return input
+    generator = generator or _random.default_generator
+    draw = ops.uniform(shape=input.shape, dtype=np.dtype(np.float32), generator=generator, device=str(input.device))
+    keep = (draw >= p).astype(input.dtype)
+    return input * Tensor(keep * (1 / (1 - p)) if p < 1 else keep)
+
+
+# ---------------------------------------------------------------------- losses
+def _reduced(loss, reduction):
+    if reduction == "mean":
+        return md.mean(loss)
+    if reduction == "sum":
+        return md.sum(loss)
+    if reduction == "none":
+        return loss
+    raise ArgumentError(message(f"loss: unknown reduction {reduction!r}.", [("known", "'mean', 'sum', 'none'")]))
+
+
+def mse_loss(input, target, reduction="mean"):
+    """The squared error."""
+    return _reduced(md.square(_difference("mse_loss", input, target)), reduction)
+
+
+def l1_loss(input, target, reduction="mean"):
+    """The absolute error."""
+    return _reduced(md.abs(_difference("l1_loss", input, target)), reduction)
+
+
+def _difference(name, input, target):
+    """input - target; a difference of shapes that would broadcast is nearly always a mistake in a loss."""
+    if not isinstance(target, Tensor):
+        target = tensor(target)
+    if input.shape != target.shape and input.numel() == target.numel():
+        raise ShapeError(message(f"{name}: the same count of numbers, but in different shapes: broadcasting would compare all with all.",
+                                 [("input", input.shape), ("target", target.shape)], "input.squeeze(-1) or target.view_as(input)."))
+    return input - target
+
+
+def smooth_l1_loss(input, target, reduction="mean", beta=1.0):
+    """Squared where the error is below beta, absolute beyond."""
+    if beta == 0:
+        return l1_loss(input, target, reduction)
+    size = md.abs(_difference("smooth_l1_loss", input, target))
+    return _reduced(md.where(size < beta, 0.5 * md.square(size) / beta, size - 0.5 * beta), reduction)
+
+
+def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
+    """Squared where the error is below delta, with straight lines of the same slope beyond (Huber 1964)."""
+    size = md.abs(_difference("huber_loss", input, target))
+    loss = md.where(size < delta, 0.5 * md.square(size), delta * (size - 0.5 * delta))
+    return _reduced(loss if weight is None else loss * weight, reduction)
+
+
+def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
+    """Minus the log probability of the right class.
+
+    Args:
+        input: log probabilities, (N, C), (N, C, d1, ...) or (C,).
+        target: class numbers, (N,), (N, d1, ...) or ().
+        weight: one for each class, (C,); the mean is then weighted, too.
+        ignore_index: examples with this target do not count.
+    """
+    if target.dtype.kind not in "iu":
+        raise DTypeError(message("nll_loss: classes are given as whole numbers.", [("target", target.dtype)], "target.long()."))
+    axis = 0 if input.ndim == 1 else 1
+    if target.shape != input.shape[:axis] + input.shape[axis + 1:]:
+        raise ShapeError(message("nll_loss: there must be one class number for each row of log probabilities.",
+                                 [("input", input.shape, "N C ..."), ("target", target.shape, "N ...")]))
+    ignored = target == ignore_index
+    index = target.masked_fill(ignored, 0)
+    loss = -md.squeeze(md.gather(input, axis, md.unsqueeze(index, axis)), axis)
+    counts = cast(md.logical_not(ignored), input.dtype)
+    if weight is not None:
+        counts = counts * weight[index]
+    loss = md.where(ignored, 0.0, loss * counts)
+    return md.sum(loss) / md.sum(counts) if reduction == "mean" else _reduced(loss, reduction)
+
+
+def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+    """Softmax, then minus the log probability of the right class: computed together, so that nothing overflows.
+
+    Args:
+        input: scores (logits), (N, C), (N, C, d1, ...) or (C,).
+        target: class numbers, (N,), (N, d1, ...) or (); or probabilities in the shape of the input.
+        weight: one for each class, (C,).
+        ignore_index: examples with this target do not count.
+        label_smoothing: this share of the target's probability is spread over all classes.
+    """
+    axis = 0 if input.ndim == 1 else 1
+    log_p = md.log_softmax(input, axis)
+    if target.dtype.kind == "f":
+        return _cross_entropy_of_probabilities(log_p, target, weight, reduction, label_smoothing, axis)
+    loss = nll_loss(log_p, target, weight, ignore_index, reduction)
+    if not label_smoothing:
+        return loss
+    spread = _smooth_part(log_p, target, weight, ignore_index, reduction, axis)
+    return loss * (1 - label_smoothing) + spread * (label_smoothing / input.shape[axis])
+
+
+def _shaped(weight, log_p, axis):
+    return weight.reshape([-1 if k == axis else 1 for k in range(log_p.ndim)])
+
+
+def _cross_entropy_of_probabilities(log_p, target, weight, reduction, label_smoothing, axis):
+    if label_smoothing:
+        target = target * (1 - label_smoothing) + label_smoothing / log_p.shape[axis]
+    weighted = log_p if weight is None else log_p * _shaped(weight, log_p, axis)
+    loss = -md.sum(weighted * target, axis)
+    return md.sum(loss) / max(loss.numel(), 1) if reduction == "mean" else _reduced(loss, reduction)
+
+
+def _smooth_part(log_p, target, weight, ignore_index, reduction, axis):
+    """Minus the sum of all log probabilities, reduced as nll_loss does it."""
+    loss = -md.sum(log_p if weight is None else log_p * _shaped(weight, log_p, axis), axis)
+    ignored = target == ignore_index
+    loss = md.where(ignored, 0.0, loss)
+    if reduction != "mean":
+        return _reduced(loss, reduction)
+    counts = cast(md.logical_not(ignored), log_p.dtype)
+    if weight is not None:
+        counts = counts * weight[target.masked_fill(ignored, 0)]
+    return md.sum(loss) / md.sum(counts)
+
+
+def binary_cross_entropy(input, target, weight=None, reduction="mean"):
+    """-(t log p + (1 - t) log(1 - p)) for probabilities p; logarithms are cut off at -100, as in PyTorch."""
+    if input.shape != target.shape:
+        raise ShapeError(message("binary_cross_entropy: input and target must have one shape.",
+                                 [("input", input.shape), ("target", target.shape)]))
+    smallest = math.exp(-100)
+    loss = -(target * md.log(md.clamp(input, min=smallest)) + (1 - target) * md.log(md.clamp(1 - input, min=smallest)))
+    return _reduced(loss if weight is None else loss * weight, reduction)
+
+
+def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean", pos_weight=None):
+    """`binary_cross_entropy` of sigmoid(input), computed together, so that nothing overflows."""
+    if input.shape != target.shape:
+        raise ShapeError(message("binary_cross_entropy_with_logits: input and target must have one shape.",
+                                 [("input", input.shape), ("target", target.shape)]))
+    factor = 1.0 if pos_weight is None else 1 + (pos_weight - 1) * target
+    loss = (1 - target) * input + md.logaddexp(-input, 0.0) * factor
+    return _reduced(loss if weight is None else loss * weight, reduction)
+
+
+def kl_div(input, target, reduction="mean", log_target=False):
+    """target * (log target - input), for log probabilities `input`; "batchmean" divides by the batch size."""
+    if log_target:
+        loss = md.exp(target) * (target - input)
+    else:
+        positive = target > 0
+        loss = md.where(positive, target * md.log(md.where(positive, target, 1.0)), 0.0) - target * input
+    return md.sum(loss) / input.shape[0] if reduction == "batchmean" else _reduced(loss, reduction)
+
+
+def margin_ranking_loss(input1, input2, target, margin=0.0, reduction="mean"):
+    """max(0, -y (x1 - x2) + margin): the first shall be larger where y is 1, smaller where it is -1."""
+    return _reduced(md.clamp(-target * (input1 - input2) + margin, min=0), reduction)
+
+
+def cosine_embedding_loss(input1, input2, target, margin=0.0, reduction="mean"):
+    """1 - cos where y is 1, max(0, cos - margin) where it is -1."""
+    cos = cosine_similarity(input1, input2, dim=-1)
+    return _reduced(md.where(target == 1, 1 - cos, md.clamp(cos - margin, min=0)), reduction)
+
+
+def hinge_embedding_loss(input, target, margin=1.0, reduction="mean"):
+    """x where y is 1, max(0, margin - x) where it is -1."""
+    return _reduced(md.where(target == 1, input, md.clamp(margin - input, min=0)), reduction)
+
+
+def soft_margin_loss(input, target, reduction="mean"):
+    """log(1 + exp(-y x))."""
+    return _reduced(md.logaddexp(-target * input, 0.0), reduction)
+
+
+def triplet_margin_loss(anchor, positive, negative, margin=1.0, p=2, eps=1e-6, swap=False, reduction="mean"):
+    """max(0, d(anchor, positive) - d(anchor, negative) + margin)."""
+    def distance(a, b):
+        return md.norm(a - b + eps, p, -1)
+    far = distance(anchor, negative)
+    if swap:
+        far = md.minimum(far, distance(positive, negative))
+    return _reduced(md.clamp(distance(anchor, positive) - far + margin, min=0), reduction)
+
+
+def poisson_nll_loss(input, target, log_input=True, full=False, eps=1e-8, reduction="mean"):
+    """Minus the log probability of counts under a Poisson distribution."""
+    loss = md.exp(input) - target * input if log_input else input - target * md.log(input + eps)
+    if full:
+        safe = md.clamp(target, min=1.0)
+        stirling = safe * md.log(safe) - safe + 0.5 * md.log(2 * math.pi * safe)
+        loss = loss + md.where(target > 1, stirling, 0.0)
+    return _reduced(loss, reduction)
+
+
+def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"):
+    """Minus the log probability under normal distributions with mean `input` and variance `var`."""
+    if isinstance(var, (int, float)):
+        var = zeros(*input.shape, dtype=input.dtype, device=input.device) + var
+    elif var.shape != input.shape and var.ndim == input.ndim - 1:
+        var = md.unsqueeze(var, -1)
+    var = md.where(var < eps, var * 0 + eps, var) if not var.requires_grad else var + (md.clamp(var.detach(), min=eps) - var.detach())
+    loss = 0.5 * (md.log(var) + md.square(input - target) / var)
+    return _reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
