@@ -286,6 +286,9 @@ def mean(input, dim=None, keepdim=False, *, dtype=None):
 
 def var(input, dim=None, unbiased=None, keepdim=False, *, correction=1):
     """The variance: squared distances from the mean, summed up, over n - correction."""
+    if isinstance(dim, bool):                         # var(x, True): the old spelling without an axis
+        dim, unbiased = None, dim
+    correction = 1 if correction is None else correction
     correction = correction if unbiased is None else int(unbiased)
     count = math.prod(input.shape[k] for k in axes_of(dim, input.ndim, "var"))
     distance = input - mean(input, dim, keepdim=True)
@@ -310,7 +313,7 @@ def prod(input, dim=None, keepdim=False, *, dtype=None):
         rest = x[2 * (len(x) // 2):]
         x = cat([x[0:len(x) - len(rest):2] * x[1:len(x):2], rest])
     out = x[0]
-    if keepdim:
+    if keepdim and input.ndim:
         return reshape(out, (1,) * input.ndim) if dim is None else unsqueeze(out, axis)
     return out
 
@@ -394,7 +397,7 @@ def norm(input, p=2, dim=None, keepdim=False):
     if p in (inf, -inf):
         return (amax if p > 0 else amin)(abs(input), () if dim is None else dim, keepdim)
     if p == 0:
-        return sum(cast(input != 0, input.dtype), dim, keepdim)
+        return sum(sign(abs(input)), dim, keepdim)    # 1 for each number that is not 0
     if p == 1:
         return sum(abs(input), dim, keepdim)
     powers = sum(square(input) if p == 2 else abs(input) ** p, dim, keepdim)
@@ -633,9 +636,10 @@ def select(input, dim, index):
     return input[(slice(None),) * axis_of(dim, input.ndim, "select") + (int(index),)]
 
 
-def flip(input, *dims):
+def flip(input, *args, dims=None):
     """In reverse along some axes."""
-    dims = axes_of(sizes(dims), input.ndim, "flip") if sizes(dims) else ()
+    dims = sizes(args if dims is None else (dims,))
+    dims = axes_of(dims, input.ndim, "flip") if dims else ()
     return input[tuple(slice(None, None, -1) if k in dims else slice(None) for k in range(input.ndim))]
 
 
@@ -772,6 +776,8 @@ def gather(input, dim, index):
     """Along an axis, the numbers that `index` names: out[i][j] = input[index[i][j]][j] for dim 0."""
     if input.ndim == 0:
         return reshape(gather(reshape(input, (1,)), 0, reshape(index, (-1,))), index.shape)
+    if not index.numel():                             # nothing picked; PyTorch does not look at the axes then
+        return apply(ops.take_at, (input, index), {})
     dim = axis_of(dim, input.ndim, "gather")
     return apply(ops.take_at, (input, _places(input, dim, index, "gather")), {})
 
@@ -792,8 +798,11 @@ def take_along_dim(input, indices, dim=None):
 
 def scatter(input, dim, index, src, *, reduce=None):
     """A copy of `input` with the numbers of `src` (or one number) put along an axis where `index` says."""
+    if reduce == "add":
+        src = src if isinstance(src, Tensor) else full_like(index, src, dtype=input.dtype)
+        return scatter_add(input, dim, index, src)
     if reduce is not None:
-        raise ArgumentError(message("scatter: reduce is not supported.", try_="scatter_add."))
+        raise NotImplementedError(f"scatter: reduce={reduce!r} is not supported, only 'add'.")
     shape = input.shape
     if input.ndim == 0:
         input, index = reshape(input, (1,)), reshape(index, (-1,))

@@ -11,7 +11,7 @@ from .. import functions as md
 from .. import ops
 from .. import random as _random
 from ..creation import ones, zeros
-from ..errors import ArgumentError, DTypeError, ShapeError, message
+from ..errors import ArgumentError, DimensionError, DTypeError, ShapeError, message
 from ..functions import (  # noqa: F401
     axis_of,
     cast,
@@ -162,20 +162,34 @@ def bilinear(input1, input2, weight, bias=None):
 def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
     """The rows of a table that whole numbers name. input: (...), weight: (V, D) -> (..., D).
 
-    The row `padding_idx` gets no gradient.
+    Args:
+        padding_idx: this row gets no gradient.
+        max_norm: rows that are looked up and have a larger norm are scaled down to it, in place.
+        scale_grad_by_freq: the gradient of a row is divided by how often it was looked up.
+        sparse: accepted for PyTorch's sake; gradients are dense.
     """
-    if max_norm is not None or scale_grad_by_freq:
-        raise NotImplementedError("embedding: max_norm and scale_grad_by_freq are not supported.")
     if input.dtype.kind not in "iu":
         raise DTypeError(message("embedding: rows are named by whole numbers.", [("dtype", input.dtype)], "x.long()."))
     if input.numel() and not 0 <= int(input.min()) <= int(input.max()) < len(weight):
-        raise md.DimensionError(message(f"embedding: a row was asked for that the table of {len(weight)} rows does not have.",
-                                        [("lowest", int(input.min())), ("highest", int(input.max()))]))
+        raise DimensionError(message(f"embedding: a row was asked for that the table of {len(weight)} rows does not have.",
+                                     [("lowest", int(input.min())), ("highest", int(input.max()))]))
+    if max_norm is not None:
+        _shorten(weight, md.unique(input), max_norm, norm_type)
     out = apply(ops.take, (weight, input), {"dim": 0})
+    if scale_grad_by_freq:
+        times = np.bincount(input.host_array().reshape(-1), minlength=len(weight))[input.host_array()]
+        scale = from_numpy((1 / times)[..., None].astype(weight.dtype)).to(weight.device)
+        out = out.detach() + (out - out.detach()) * scale
     if padding_idx is None:
         return out
     frozen = md.unsqueeze(input == padding_idx % len(weight), -1)
     return md.where(frozen, out.detach(), out)
+
+
+def _shorten(weight, rows, max_norm, norm_type):
+    found = weight.detach()[rows]
+    length = md.norm(found, norm_type, -1, keepdim=True)
+    weight.detach()[rows] = md.where(length > max_norm, found * (max_norm / (length + 1e-7)), found)
 
 
 def one_hot(tensor, num_classes=-1):
@@ -404,6 +418,9 @@ def _filled(x, axis, before, after, value):
 
 
 def _extended(x, axis, before, after, mode):
+    if mode == "circular" and min(before, after) < 0:      # cut first, then go round
+        x = _filled(x, axis, min(before, 0), min(after, 0), 0)
+        before, after = max(before, 0), max(after, 0)
     n = x.shape[axis]
     places = np.arange(-before, n + after)
     if mode == "replicate":
@@ -469,7 +486,7 @@ def pixel_shuffle(input, upscale_factor):
     """Channels into pixels: (..., C r r, H, W) -> (..., C, H r, W r)."""
     r = upscale_factor
     *batch, c, h, w = input.shape
-    x = input.reshape(-1, c // (r * r), r, r, h, w).permute(0, 1, 4, 2, 5, 3)
+    x = input.reshape(math.prod(batch), c // (r * r), r, r, h, w).permute(0, 1, 4, 2, 5, 3)
     return x.reshape(*batch, c // (r * r), h * r, w * r)
 
 
@@ -494,12 +511,13 @@ def batch_norm(input, running_mean=None, running_var=None, weight=None, bias=Non
     In training the batch's own statistics are used, and the running ones (if given) move towards them in
     place; otherwise the running ones are used. input: (N, C, ...), the others: (C,).
     """
-    dims = tuple(k for k in range(input.ndim) if k != 1)
-    shape = tuple(-1 if k == 1 else 1 for k in range(input.ndim))
+    axis = min(1, input.ndim - 1)
+    dims = tuple(k for k in range(input.ndim) if k != axis)
+    shape = tuple(n if k == axis else 1 for k, n in enumerate(input.shape))
     if not training:
         out = (input - running_mean.reshape(shape)) * md.rsqrt(running_var.reshape(shape) + eps)
         return _scaled(out, weight, bias, shape)
-    count = input.numel() // max(input.shape[1], 1)
+    count = input.numel() // max(input.shape[axis], 1)
     if count == 1:
         raise ShapeError(message("batch_norm: in training a channel needs more than one number.", [("input", input.shape)],
                                  "a larger batch, or model.eval()."))
@@ -739,7 +757,8 @@ def cosine_embedding_loss(input1, input2, target, margin=0.0, reduction="mean"):
 
 def hinge_embedding_loss(input, target, margin=1.0, reduction="mean"):
     """x where y is 1, max(0, margin - x) where it is -1."""
-    return _reduced(md.where(target == 1, input, md.clamp(margin - input, min=0)), reduction)
+    near = md.where(target == -1, 0.0, input)
+    return _reduced(near + md.where(target == 1, 0.0, md.clamp(margin - input, min=0)), reduction)
 
 
 def soft_margin_loss(input, target, reduction="mean"):

@@ -14,8 +14,6 @@ then contiguous, and the product leaves its result in that layout anyway.
 `stride`, `padding` and `dilation` are pairs (vertical, horizontal); `groups` cuts the channels into
 parts that do not see each other.
 """
-import numpy as np
-
 from ..errors import ShapeError, message
 from ..primitive import primitive
 
@@ -160,8 +158,9 @@ def _(g, x, w_shape, stride, padding, dilation, groups):
 
 
 @conv2d_input_grad.grad("dy")
-def _(g, w, stride, padding, dilation, groups):
-    return conv2d(g, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
+def _(g, w, dy_shape, stride, padding, dilation, groups):
+    out = conv2d(g, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return out[:, :, :dy_shape[2], :dy_shape[3]]      # an enlarged `size` may have room for a window more
 
 
 @conv2d_input_grad.grad("w")
@@ -205,7 +204,8 @@ def _(x, w, *, stride, padding, dilation, groups):
 @conv2d_input_grad.shape
 def _(dy, w, *, size, stride, padding, dilation, groups):
     x = (dy[0], w[1] * groups, *size)
-    if conv2d.shape_rule(x, w, stride=stride, padding=padding, dilation=dilation, groups=groups) != tuple(dy):
+    y = conv2d.shape_rule(x, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    if y[1] != dy[1] or any(n > m for n, m in zip(dy[2:], y[2:])):
         _clash("these output gradients do not belong to an input of this size.", [("dy", dy), ("weight", w), ("size", size)])
     return x
 

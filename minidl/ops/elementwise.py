@@ -146,10 +146,15 @@ def _(g, x, y):                      # x mod y = x - y * floor(x / y)
     return -g * floor_divide(x, y)
 
 
-@elementwise(symbol="//", ufunc="floor_divide", differentiable=False)
+@elementwise(symbol="//", ufunc="floor_divide")
 def floor_divide(xp, x, y):
     """The whole number of times y goes into x, rounded down."""
     return xp.floor_divide(x, y)
+
+
+@floor_divide.grad("x", "y")         # steps: flat wherever they have a derivative
+def _(g):
+    return g * 0, g * 0
 
 
 @elementwise(symbol="|x|", onnx="Abs", ufunc="absolute")

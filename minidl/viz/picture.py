@@ -1,0 +1,60 @@
+"""What all pictures have in common: one set of colours, one look, and words for those who cannot see them.
+
+Blue is positive, vermilion is negative, and nothing is told by colour alone. The two were chosen to
+stay apart for colour-blind readers and to be readable as text on white.
+"""
+import io
+
+POSITIVE, NEGATIVE = "#0B63A5", "#C4500A"
+INK, PAPER, GRID = "#1a1a1a", "#ffffff", "#d8d8d8"
+# Lines of one plot, told apart by dash and label as well (Okabe & Ito's palette without yellow).
+LINES = [("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"), ("#56B4E9", (0, (5, 1))), ("#E69F00", (0, (3, 1, 1, 1)))]
+STYLE = {
+    "figure.dpi": 100, "font.size": 10, "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": False, "grid.color": GRID,
+    "axes.titlesize": 10, "figure.facecolor": PAPER, "savefig.facecolor": PAPER, "image.interpolation": "nearest",
+}
+
+
+class Picture:
+    """A drawn figure that shows itself in a notebook, with a description in words.
+
+    Args:
+        figure: a matplotlib Figure.
+        alt: what there is to see, in a sentence or two.
+    """
+
+    def __init__(self, figure, alt):
+        self.figure, self.alt = figure, alt
+
+    def png(self, dpi=100):
+        """The picture as PNG bytes."""
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", metadata={"Software": None})
+        return buffer.getvalue()
+
+    def save(self, path, dpi=150):
+        """Write the picture to a file; the ending of the name says in which format."""
+        self.figure.savefig(path, dpi=dpi, bbox_inches="tight")
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return {"image/png": self.png(), "text/plain": self.alt}
+
+    def __repr__(self):
+        return self.alt
+
+
+def canvas(rows=1, columns=1, size=(3.2, 3.2)):
+    """An empty figure in the common style and its axes (always a 2-D array of them); `size` in inches for each."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise ImportError('pictures need matplotlib: pip install "minidl[lab]"') from None
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(rows, columns, squeeze=False)
+    return figure, axes
