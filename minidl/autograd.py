@@ -9,12 +9,13 @@ carries the clock time of its making, going through them from the newest to the 
 a Node's turn comes, everything that used its output has had its turn.
 """
 import contextlib
-import functools
+import operator
 
 import numpy as np
 
 from . import backend
 from .errors import ArgumentError, GradientError, InplaceError, ShapeError, message
+from .ops.elementwise import clone
 from .ops.reduce import sum as sum_op
 from .ops.shape import reshape
 from .tensor import Node, Tensor, mode, source, wrap
@@ -25,6 +26,10 @@ class no_grad(contextlib.ContextDecorator):
     """Inside `with no_grad():`, or in a function decorated with `@no_grad()`, nothing is recorded."""
 
     recording = False
+
+    def __new__(cls, function=None):             # `@no_grad` without brackets means the same
+        new = super().__new__(cls)
+        return new(function) if callable(function) else new
 
     def __enter__(self):
         self.before = [*getattr(self, "before", ()), mode.recording]
@@ -37,9 +42,6 @@ class no_grad(contextlib.ContextDecorator):
     def _recreate_cm(self):          # a decorated function may run in several threads at once
         return type(self)()
 
-    def __call__(self, function=None):
-        return self if function is None else super().__call__(function)
-
 
 class enable_grad(no_grad):
     """Inside `with enable_grad():` ops are recorded again, also within a `no_grad`."""
@@ -48,7 +50,7 @@ class enable_grad(no_grad):
 
 
 class set_grad_enabled(no_grad):
-    """`set_grad_enabled(flag)` as a statement, or `with set_grad_enabled(flag):` for a block."""
+    """`set_grad_enabled(flag)` as a statement, `with set_grad_enabled(flag):` for a block, or as a decorator."""
 
     def __init__(self, flag):
         self.outer, self.recording = mode.recording, bool(flag)
@@ -59,6 +61,13 @@ class set_grad_enabled(no_grad):
         mode.recording = self.recording
         return self
 
+    def __call__(self, function):
+        mode.recording = self.outer              # meant for the function, not for what follows
+        return super().__call__(function)
+
+    def _recreate_cm(self):
+        return type(self)(self.recording)
+
 
 def is_grad_enabled():
     """Whether ops are being recorded in this thread."""
@@ -68,15 +77,18 @@ def is_grad_enabled():
 # ---------------------------------------------------------------------- the engine
 def ancestors(roots):
     """All Nodes that the values in `roots` were made from, the newest first: no recursion, any depth."""
-    seen = {root for root in roots if isinstance(root, Node)}
+    seen = {root for root in roots if type(root) is Node}
     stack = list(seen)
     while stack:
         for x in stack.pop().inputs:
-            parent = source(x)
-            if type(parent) is Node and parent not in seen:
+            parent = x if type(x) is Node else getattr(x, "node", None)
+            if parent is not None and parent not in seen:
                 seen.add(parent)
                 stack.append(parent)
-    return sorted(seen, key=lambda node: node.serial, reverse=True)
+    return sorted(seen, key=_serial, reverse=True)
+
+
+_serial = operator.attrgetter("serial")
 
 
 class Gradients:
@@ -98,7 +110,7 @@ class Gradients:
             before += grad
         else:
             self.found[key] = total = before + grad
-            if type(total) in backend._by_array_type:
+            if type(total) in backend.array_types():
                 self.owned.add(key)
 
     def pop(self, key):
@@ -130,7 +142,7 @@ def propagate(seeds, stop_at=(), lift=None, release=True):
                 continue
             if node.hooks:
                 g = run_hooks(node.hooks, g)
-            if node in stop_at:
+            if stop_at and node in stop_at:
                 results[node] = g
             pull(node, g, grads, lift)
             if release:
@@ -144,22 +156,30 @@ def pull(node, g, grads, lift):
         raise GradientError(message(
             f"backward: the values that {node.op.name} needs have been freed by an earlier backward pass.",
             try_="loss.backward(retain_graph=True) the first time, or compute the loss anew for each pass."))
-    check_unchanged(node)
-    for indices, rule in node.plan.pulls:
-        found = rule(g, node, lift)
-        for k, grad in zip(indices, found if rule.joint else (found,)):
-            x = node.inputs[k]
-            if grad is not None and (type(x) is Node or (isinstance(x, Tensor) and x.requires_grad)):
-                grads.add(source(x), fitted(grad, x))
+    plan, inputs = node.plan, node.inputs
+    if plan.kept or plan.keep_out:
+        check_unchanged(node)
+    for k, rule in plan.pulls:
+        contribute(rule(g, node, lift), inputs[k], grads)
+    for places, rule in plan.joint_pulls:
+        for k, grad in zip(places, rule(g, node, lift)):
+            if k is not None:
+                contribute(grad, inputs[k], grads)
 
 
-def fitted(grad, x):
-    """A gradient in the shape and dtype of the value it belongs to: the reverse of broadcasting and promotion."""
+def contribute(grad, x, grads):
+    """Add what a rule returned for the input `x` to what has arrived there; None stands for zero.
+
+    The gradient takes on the shape and dtype of the value it belongs to: what was broadcast is summed,
+    what was promoted is cast back.
+    """
+    if grad is None:
+        return
     if grad.shape != x.shape:
         grad = unbroadcast(grad, x.shape)
-    if grad.dtype != x.dtype:
+    if grad.dtype is not x.dtype and grad.dtype != x.dtype:
         grad = grad.to(x.dtype) if isinstance(grad, Tensor) else grad.astype(x.dtype)
-    return grad
+    grads.add(x if type(x) is Node else x.node or x, grad)
 
 
 def unbroadcast(grad, shape):
@@ -263,11 +283,16 @@ def accumulate(leaf, grad, owned):
     if leaf._hooks:
         grad = run_hooks(leaf._hooks, grad)
     if isinstance(grad, Tensor):
-        leaf.grad = grad if leaf.grad is None else leaf.grad + grad
+        leaf.grad = clone(grad) if leaf.grad is None else leaf.grad + grad
     elif leaf.grad is not None:
         leaf.grad = wrap(_as_array(leaf.grad.array + grad, leaf))
     else:
-        leaf.grad = wrap(grad if owned else backend.of(leaf.array).xp.array(grad, order="C"))
+        leaf.grad = wrap(grad if owned else _own(grad, leaf))
+
+
+def _own(grad, like):
+    """A copy that nobody else holds."""
+    return backend.of(like.array).xp.array(grad, order="C")
 
 
 def _as_array(value, like):
@@ -311,7 +336,7 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
         if result is None and not allow_unused:
             raise GradientError(message(f"grad: the outputs do not depend on input {k}.", [("input", inputs[k].shape)],
                                         "allow_unused=True returns None for it."))
-    return tuple(r if r is None or isinstance(r, Tensor) else wrap(_as_array(r, x)) for r, x in zip(results, inputs))
+    return tuple(r if r is None or isinstance(r, Tensor) else wrap(_own(r, x)) for r, x in zip(results, inputs))
 
 
 # ---------------------------------------------------------------------- trust, but verify
@@ -388,10 +413,17 @@ def _compare(k, found, expected, rtol, atol):
     error = np.abs(found - expected)
     worst = np.unravel_index(np.argmax(np.where(np.isnan(error), np.inf, error)), error.shape)
     if not error[worst] <= allowed:
-        raise GradientError(message(
-            f"check_gradients: the gradient of input {k} is wrong at {tuple(map(int, worst))}.",
-            [("by rule", f"{found[worst]:.9g}"), ("by difference", f"{expected[worst]:.9g}"), ("allowed", f"{allowed:.2g}")],
-            "look at the rules of the ops in between, one at a time."))
+        raise GradientError(
+            message(
+                f"check_gradients: the gradient of input {k} is wrong at {tuple(map(int, worst))}.",
+                [
+                    ("by rule", f"{found[worst]:.9g}"),
+                    ("by difference", f"{expected[worst]:.9g}"),
+                    ("allowed", f"{allowed:.2g}"),
+                ],
+                "look at the rules of the ops in between, one at a time.",
+            )
+        )
 
 
 gradcheck = check_gradients

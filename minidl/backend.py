@@ -74,6 +74,21 @@ def of(array):
     return _by_array_type.get(type(array), cpu)
 
 
+def of_type(array_type):
+    """The backend whose arrays are of this class."""
+    return _by_array_type.get(array_type, cpu)
+
+
+def array_types():
+    """The classes of arrays of all backends that are known."""
+    return _by_array_type.keys()
+
+
+def names():
+    """The names of all devices that might be had."""
+    return {"cuda", *_backends}
+
+
 def _find_cuda():
     try:
         cupy = importlib.import_module("cupy")
@@ -105,7 +120,7 @@ def get(name="cpu"):
     if name == "cuda":
         return _find_cuda()
     raise DeviceError(message(f"device: there is no device called {name!r}.",
-                              [("known", ", ".join(sorted({*_backends, "cuda"})))], 'md.device("cpu").'))
+                              [("known", ", ".join(sorted(names())))], 'md.device("cpu").'))
 
 
 class device:

@@ -11,8 +11,28 @@ from .ops.draws import normal as normal_op
 from .ops.draws import uniform as uniform_op
 from .tensor import Tensor, as_tensor, default_dtype
 
-__all__ = ["arange", "bernoulli", "empty", "empty_like", "eye", "full", "full_like", "linspace", "multinomial", "normal",
-           "ones", "ones_like", "rand", "rand_like", "randint", "randn", "randn_like", "randperm", "zeros", "zeros_like"]
+__all__ = [
+    "arange",
+    "bernoulli",
+    "empty",
+    "empty_like",
+    "eye",
+    "full",
+    "full_like",
+    "linspace",
+    "multinomial",
+    "normal",
+    "ones",
+    "ones_like",
+    "rand",
+    "rand_like",
+    "randint",
+    "randn",
+    "randn_like",
+    "randperm",
+    "zeros",
+    "zeros_like",
+]
 
 
 def sizes_of(size):
@@ -117,12 +137,16 @@ def full_like(x, fill_value, *, dtype=None, device=None, requires_grad=False):
 
 def rand_like(x, *, dtype=None, device=None, requires_grad=False, generator=None):
     """Numbers from [0, 1) in the shape, dtype and place of x."""
-    return rand(*x.shape, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad, generator=generator)
+    return rand(
+        *x.shape, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad, generator=generator
+    )
 
 
 def randn_like(x, *, dtype=None, device=None, requires_grad=False, generator=None):
     """Normally distributed numbers in the shape, dtype and place of x."""
-    return randn(*x.shape, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad, generator=generator)
+    return randn(
+        *x.shape, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad, generator=generator
+    )
 
 
 # ---------------------------------------------------------------------- random

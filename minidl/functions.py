@@ -60,8 +60,10 @@ def matched(x, y):
     if isinstance(x, Tensor) and isinstance(y, Tensor):
         if x.array.dtype == y.array.dtype:
             return x, y
+    elif type(y) in (int, float) and isinstance(x, Tensor) and x.array.dtype.kind == "f":
+        return x, y                                   # the usual case: NumPy lets a Python number follow the array
     elif not isinstance(x, Tensor):
-        y, x = matched(y, x)
+        y, x = matched(y if isinstance(y, Tensor) else as_tensor(y), x)
         return x, y
     elif isinstance(y, np.generic):
         y = y.item()
@@ -87,18 +89,16 @@ def floating(x):
 # ---------------------------------------------------------------------- arithmetic
 def add(input, other, *, alpha=1):
     """input + alpha * other."""
-    return apply(ops.add, matched(input, other if alpha == 1 else mul(other, alpha)), {})
+    return apply(ops.add, matched(input, other if alpha == 1 else other * alpha), {})
 
 
 def sub(input, other, *, alpha=1):
     """input - alpha * other."""
-    return apply(ops.sub, matched(input, other if alpha == 1 else mul(other, alpha)), {})
+    return apply(ops.sub, matched(input, other if alpha == 1 else other * alpha), {})
 
 
 def mul(input, other):
     """input * other."""
-    if not isinstance(input, Tensor) and not isinstance(other, Tensor):
-        return input * other
     return apply(ops.mul, matched(input, other), {})
 
 
@@ -111,7 +111,9 @@ def div(input, other, *, rounding_mode=None):
         dtype = result_type(x, y)
         return cast(trunc(div(x, y)), dtype)
     if rounding_mode is not None:
-        raise ArgumentError(message(f"div: unknown rounding mode {rounding_mode!r}.", [("known", "None, 'floor', 'trunc'")]))
+        raise ArgumentError(
+            message(f"div: unknown rounding mode {rounding_mode!r}.", [("known", "None, 'floor', 'trunc'")])
+        )
     x, y = (floating(v) if isinstance(v, Tensor) else v for v in (x, y))
     return apply(ops.div, (x, y), {})
 
@@ -279,7 +281,9 @@ def mean(input, dim=None, keepdim=False, *, dtype=None):
     if dtype is not None:
         input = cast(input, dtype)
     if input.dtype.kind != "f":
-        raise DTypeError(message("mean: the mean of whole numbers need not be one.", [("dtype", input.dtype)], "x.float().mean()."))
+        raise DTypeError(
+            message("mean: the mean of whole numbers need not be one.", [("dtype", input.dtype)], "x.float().mean().")
+        )
     count = math.prod(input.shape[k] for k in axes_of(dim, input.ndim, "mean"))
     return _reduce(ops.sum, input, dim, keepdim) / (count or nan)
 
@@ -297,7 +301,13 @@ def var(input, dim=None, unbiased=None, keepdim=False, *, correction=1):
 
 def std(input, dim=None, unbiased=None, keepdim=False, *, correction=1):
     """The standard deviation: the square root of `var`."""
-    return sqrt(var(input, dim, unbiased, keepdim, correction=correction))
+    return _root(var(input, dim, unbiased, keepdim, correction=correction), 2)
+
+
+def _root(x, p):
+    """The p-th root, with the gradient 0 in place of infinity where x is 0."""
+    powered = where(x == 0, 1.0, x)
+    return where(x == 0, 0.0, sqrt(powered) if p == 2 else powered ** (1 / p))
 
 
 def prod(input, dim=None, keepdim=False, *, dtype=None):
@@ -351,10 +361,12 @@ def _extreme(x, dim, keepdim, op, of_two, where_it_is):
     if isinstance(dim, Tensor):
         return of_two(x, dim)
     if x.ndim == 0:
-        return ValuesAndIndices(x, tensor(0))
+        return ValuesAndIndices(x, tensor(0, device=x.device))
     indices = where_it_is(x, dim, keepdim=True)
     values = take_along_dim(x, indices, dim)
-    return ValuesAndIndices(values, indices) if keepdim else ValuesAndIndices(squeeze(values, dim), squeeze(indices, dim))
+    return (
+        ValuesAndIndices(values, indices) if keepdim else ValuesAndIndices(squeeze(values, dim), squeeze(indices, dim))
+    )
 
 
 def _arg(op, x, dim, keepdim):
@@ -362,7 +374,7 @@ def _arg(op, x, dim, keepdim):
         out = apply(op, (reshape(x, (-1,)),), {"dim": (0,), "keepdim": False})
         return reshape(out, (1,) * x.ndim) if keepdim else out
     if x.ndim == 0:
-        return tensor(0)
+        return tensor(0, device=x.device)
     return apply(op, (x,), {"dim": (axis_of(dim, x.ndim, op.name),), "keepdim": bool(keepdim)})
 
 
@@ -400,9 +412,13 @@ def norm(input, p=2, dim=None, keepdim=False):
         return sum(sign(abs(input)), dim, keepdim)    # 1 for each number that is not 0
     if p == 1:
         return sum(abs(input), dim, keepdim)
-    powers = sum(square(input) if p == 2 else abs(input) ** p, dim, keepdim)
-    root = where(powers == 0, 0.0, where(powers == 0, 1.0, powers) ** (1 / p))      # the gradient at 0 is 0, not nan
-    return root
+    if not input.numel():
+        return sum(input, dim, keepdim)
+    top = amax(abs(input.detach()), () if dim is None else dim, True)
+    top = where(logical_and(isfinite(top), top > 0), top, 1.0)      # powers of numbers up to 1: none can overflow
+    x = input / top
+    root = _root(sum(square(x) if p == 2 else abs(x) ** p, dim, keepdim), p)
+    return root * (top if keepdim else reshape(top, root.shape))
 
 
 def softmax(input, dim, *, dtype=None):
@@ -474,7 +490,9 @@ def flatten(input, start_dim=0, end_dim=-1):
         return reshape(input, (1,))
     first, last = axis_of(start_dim, input.ndim, "flatten"), axis_of(end_dim, input.ndim, "flatten")
     if first > last:
-        raise ArgumentError(message("flatten: start_dim comes after end_dim.", [("start_dim", start_dim), ("end_dim", end_dim)]))
+        raise ArgumentError(
+            message("flatten: start_dim comes after end_dim.", [("start_dim", start_dim), ("end_dim", end_dim)])
+        )
     return reshape(input, (*input.shape[:first], math.prod(input.shape[first:last + 1]), *input.shape[last + 1:]))
 
 
@@ -507,21 +525,30 @@ swapaxes = transpose
 def t(input):
     """A matrix transposed; vectors and numbers as they are."""
     if input.ndim > 2:
-        raise ShapeError(message("t: only matrices are transposed by t().", [("x", input.shape)], "x.transpose(dim0, dim1) or x.mT."))
+        raise ShapeError(
+            message("t: only matrices are transposed by t().", [("x", input.shape)], "x.transpose(dim0, dim1) or x.mT.")
+        )
     return transpose(input, 0, 1) if input.ndim == 2 else reshape(input, input.shape)
 
 
 def movedim(input, source, destination):
     """Axes moved to other places; the rest keep their order."""
     source = [axis_of(d, input.ndim, "movedim") for d in (source if isinstance(source, (tuple, list)) else [source])]
-    to = [axis_of(d, input.ndim, "movedim") for d in (destination if isinstance(destination, (tuple, list)) else [destination])]
+    to = [
+        axis_of(d, input.ndim, "movedim")
+        for d in (destination if isinstance(destination, (tuple, list)) else [destination])
+    ]
     rest = iter(d for d in range(input.ndim) if d not in source)
     return permute(input, [source[to.index(k)] if k in to else next(rest) for k in range(input.ndim)])
 
 
 def squeeze(input, dim=None):
     """Without axes of size 1: all of them, or those named."""
-    dims = axes_of(dim if dim is None or isinstance(dim, (tuple, list)) else (dim,), input.ndim, "squeeze") if dim != () else ()
+    dims = (
+        axes_of(dim if dim is None or isinstance(dim, (tuple, list)) else (dim,), input.ndim, "squeeze")
+        if dim != ()
+        else ()
+    )
     return reshape(input, [n for k, n in enumerate(input.shape) if n != 1 or k not in dims])
 
 
@@ -560,7 +587,9 @@ def repeat(input, *repeats):
     repeats = sizes(repeats)
     shape = (1,) * (len(repeats) - input.ndim) + input.shape
     if len(shape) != len(repeats):
-        raise ShapeError(message("repeat: give one number for each axis, or more.", [("x", input.shape), ("repeats", repeats)]))
+        raise ShapeError(
+            message("repeat: give one number for each axis, or more.", [("x", input.shape), ("repeats", repeats)])
+        )
     x = reshape(input, [n for size in shape for n in (1, size)])
     x = expand(x, [n for count, size in zip(repeats, shape) for n in (count, size)])
     return reshape(x, [count * size for count, size in zip(repeats, shape)])
@@ -578,7 +607,7 @@ def repeat_interleave(input, repeats, dim=None, *, output_size=None):
     axis = axis_of(0 if dim is None else dim, x.ndim, "repeat_interleave")
     counts = repeats.host_array() if isinstance(repeats, Tensor) else repeats
     index = np.repeat(np.arange(x.shape[axis] if x.ndim else 1), counts)
-    return index_select(x, axis, from_numpy(index))
+    return index_select(x, axis, from_numpy(index).to(input.device))
 
 
 def cat(tensors, dim=0):
@@ -597,7 +626,9 @@ def stack(tensors, dim=0):
     """Tensors of one shape put side by side along a new axis."""
     tensors = list(tensors)
     if len({x.shape for x in tensors}) != 1:
-        raise ShapeError(message("stack: expected tensors of one shape.", [(f"[{k}]", x.shape) for k, x in enumerate(tensors)]))
+        raise ShapeError(
+            message("stack: expected tensors of one shape.", [(f"[{k}]", x.shape) for k, x in enumerate(tensors)])
+        )
     return cat([unsqueeze(x, dim) for x in tensors], axis_of(dim, tensors[0].ndim + 1, "stack"))
 
 
@@ -675,8 +706,8 @@ def diagonal(input, offset=0, dim1=0, dim2=1):
     x = movedim(input, (dim1, dim2), (-2, -1))
     rows, cols = x.shape[-2:]
     n = builtins.max(0, builtins.min(rows + builtins.min(offset, 0), cols - builtins.max(offset, 0)))
-    k = np.arange(n)
-    return x[..., from_numpy(k + builtins.max(-offset, 0)), from_numpy(k + builtins.max(offset, 0))]
+    k = backend.of(x.array).xp.arange(n)
+    return x[..., Tensor(k + builtins.max(-offset, 0)), Tensor(k + builtins.max(offset, 0))]
 
 
 def diag(input, diagonal=0):
@@ -684,26 +715,27 @@ def diag(input, diagonal=0):
     if input.ndim == 2:
         return globals()["diagonal"](input, diagonal)
     n = len(input) + builtins.abs(diagonal)
-    k = np.arange(len(input))
+    k = backend.of(input.array).xp.arange(len(input))
     place = (k + builtins.max(-diagonal, 0)) * n + k + builtins.max(diagonal, 0)
-    return apply(ops.add_at, (input, from_numpy(place).to(input.device)), {"shape": (n, n)})
+    return apply(ops.add_at, (input, Tensor(place)), {"shape": (n, n)})
 
 
 # ---------------------------------------------------------------------- picking and putting
 def _is_basic(key):
     parts = key if isinstance(key, tuple) else (key,)
-    return builtins.all(k is None or k is Ellipsis or isinstance(k, (slice, int, np.integer)) and not isinstance(k, bool)
-                        for k in parts)
+    return builtins.all(
+        k is None or k is Ellipsis or isinstance(k, (slice, int, np.integer)) and not isinstance(k, bool) for k in parts
+    )
 
 
-def _plain_key(key):
-    """An index with tensors and lists turned into arrays, and tensors of one whole number into Python's."""
+def _plain_key(key, xp):
+    """An index with tensors and lists turned into arrays of `xp`, and tensors of one whole number into Python's."""
     parts = []
     for k in key if isinstance(key, tuple) else (key,):
         if isinstance(k, Tensor):
             k = int(k) if k.ndim == 0 and k.dtype.kind in "iu" else k.array
-        elif isinstance(k, list):
-            k = np.asarray(k) if k else np.zeros(0, np.int64)
+        elif isinstance(k, (list, np.ndarray)):
+            k = xp.zeros(0, np.int64) if isinstance(k, list) and not k else xp.asarray(k)
         parts.append(k)
     return tuple(parts) if isinstance(key, tuple) else parts[0]
 
@@ -720,7 +752,7 @@ def positions(shape, key, xp=np):
 def getitem(input, key):
     """input[key]: slices give a view; masks and whole-number arrays pick numbers one by one, as in NumPy."""
     if not _is_basic(key):
-        key = _plain_key(key)
+        key = _plain_key(key, backend.of(input.array).xp)
     if _is_basic(key):
         return apply(ops.getitem, (input,), {"key": key})
     if shape_of(key) and key.dtype.kind in "iu" and input.ndim:
@@ -730,10 +762,11 @@ def getitem(input, key):
 
 def setitem(input, key, value):
     """input[key] = value, in place; recorded if a gradient is wanted."""
-    key = _plain_key(key)
+    key = _plain_key(key, backend.of(input.array).xp)
     if mode.recording and (input.requires_grad or getattr(value, "requires_grad", False)):
         place = Tensor(positions(input.shape, key, backend.of(input.array).xp))
         value = cast(as_tensor(value, device=input.device), input.dtype)
+        value = reshape(value, value.shape[value.ndim - place.ndim:]) if value.ndim > place.ndim else value
         new = apply(ops.overwrite, (input.alias(), value, place), {})
         input.become(new, "x[...] = y")
         return
@@ -764,11 +797,15 @@ def _places(x, dim, index, name):
     if index.ndim != x.ndim or builtins.any(n > m for k, (n, m) in enumerate(zip(index.shape, x.shape)) if k != dim):
         raise ShapeError(message(f"{name}: the index must have as many axes as x and be no larger.",
                                  [("x", x.shape), ("index", index.shape)]))
-    if index.numel():
+    if index.numel() and backend.of(index.array) is backend.cpu:      # on a GPU the check would wait for the device
         lowest, highest = int(index.array.min()), int(index.array.max())
         if highest >= x.shape[dim] or lowest < -x.shape[dim]:
-            raise DimensionError(message(f"{name}: index {highest if highest >= x.shape[dim] else lowest} is out of range.",
-                                         [("axis", dim), ("size", x.shape[dim])]))
+            raise DimensionError(
+                message(
+                    f"{name}: index {highest if highest >= x.shape[dim] else lowest} is out of range.",
+                    [("axis", dim), ("size", x.shape[dim])],
+                )
+            )
     return Tensor(_coordinates(x.shape, dim, index.array))
 
 
@@ -832,11 +869,15 @@ def index_select(input, dim, index):
 def index_add(input, dim, index, source, *, alpha=1):
     """A copy of `input` with the slices of `source` added where `index` says."""
     if input.ndim == 0:
-        return reshape(index_add(reshape(input, (1,)), 0, reshape(index, (-1,)), reshape(source, (-1,)), alpha=alpha), ())
+        return reshape(
+            index_add(reshape(input, (1,)), 0, reshape(index, (-1,)), reshape(source, (-1,)), alpha=alpha), ()
+        )
     dim = axis_of(dim, input.ndim, "index_add")
     if index.ndim == 0:
         index = reshape(index, (1,))
-    return input + apply(ops.add_along, (source * alpha if alpha != 1 else source, index), {"shape": input.shape, "dim": dim})
+    return input + apply(
+        ops.add_along, (source * alpha if alpha != 1 else source, index), {"shape": input.shape, "dim": dim}
+    )
 
 
 def masked_select(input, mask):
@@ -854,7 +895,11 @@ def masked_fill(input, mask, value):
 def nonzero(input, *, as_tuple=False):
     """Where the numbers are not 0: one row of coordinates each, or a vector of coordinates for each axis."""
     xp = backend.of(input.array).xp
-    found = xp.nonzero(input.array if input.ndim or not as_tuple else input.array.reshape(1)) if input.ndim or as_tuple else ()
+    found = (
+        xp.nonzero(input.array if input.ndim or not as_tuple else input.array.reshape(1))
+        if input.ndim or as_tuple
+        else ()
+    )
     if as_tuple:
         return tuple(Tensor(k) for k in found)
     if not input.ndim:
@@ -867,21 +912,23 @@ def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=No
     axis = None if dim is None else axis_of(dim, input.ndim, "unique")
     found = np.unique(input.host_array(), return_inverse=return_inverse, return_counts=return_counts, axis=axis)
     if not isinstance(found, tuple):
-        return tensor(found)
+        return tensor(found, device=input.device)
     values, *rest = found
     if return_inverse:
         rest[0] = rest[0].reshape(input.shape if axis is None else (-1,))
-    return (tensor(values), *map(tensor, rest))
+    return tuple(tensor(part, device=input.device) for part in (values, *rest))
 
 
 def argsort(input, dim=-1, descending=False, *, stable=True):
     """The order that sorts along an axis; equal numbers keep theirs."""
     if input.ndim == 0:
-        return tensor(0)
+        return tensor(0, device=input.device)
     dim = axis_of(dim, input.ndim, "argsort")
     if not descending:
         return apply(ops.argsort, (input,), {"dim": dim})
-    backwards = apply(ops.argsort, (flip(input.detach(), dim),), {"dim": dim})      # sorted from behind, so that equals keep their order
+    backwards = apply(
+        ops.argsort, (flip(input.detach(), dim),), {"dim": dim}
+    )  # sorted from behind, so that equals keep their order
     return input.shape[dim] - 1 - flip(backwards, dim)
 
 
@@ -894,7 +941,7 @@ def sort(input, dim=-1, descending=False, *, stable=True):
 def topk(input, k, dim=-1, largest=True, sorted=True):
     """The k largest (or smallest) numbers along an axis, and where they stand."""
     if input.ndim == 0:
-        return ValuesAndIndices(input, tensor(0))
+        return ValuesAndIndices(input, tensor(0, device=input.device))
     if not 0 <= k <= input.shape[axis_of(dim, input.ndim, "topk")]:
         raise DimensionError(message(f"topk: there are no {k} numbers along axis {dim}.", [("x", input.shape)]))
     indices = narrow(argsort(input, dim, descending=largest), dim, 0, k)
@@ -916,8 +963,10 @@ def matmul(input, other):
         return dot(x, y)
     x = unsqueeze(x, 0) if input.ndim == 1 else x
     y = unsqueeze(y, 1) if other.ndim == 1 else y
-    if y.ndim == 2 and x.ndim > 2:                    # one matrix for the whole batch: one large product
-        out = reshape(apply(ops.matmul, (reshape(x, (math.prod(x.shape[:-1]), x.shape[-1])), y), {}), (*x.shape[:-1], y.shape[-1]))
+    if y.ndim == 2 and x.ndim > 2:  # one matrix for the whole batch: one large product
+        out = reshape(
+            apply(ops.matmul, (reshape(x, (math.prod(x.shape[:-1]), x.shape[-1])), y), {}), (*x.shape[:-1], y.shape[-1])
+        )
     else:
         out = apply(ops.matmul, (x, y), {})
     if input.ndim == 1:
@@ -987,7 +1036,9 @@ def _read_equation(equation, operands):
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(operands):
-        raise ArgumentError(message(f"einsum: {len(terms)} terms, but {len(operands)} operands.", [("equation", equation)]))
+        raise ArgumentError(
+            message(f"einsum: {len(terms)} terms, but {len(operands)} operands.", [("equation", equation)])
+        )
     dots = builtins.max((x.ndim - len(t) + 3 for x, t in zip(operands, terms) if "..." in t), default=0)
     spare = [chr(0x3B1 + k) for k in range(dots)]
 
@@ -1014,7 +1065,7 @@ def _without_repeats(x, term):
 
 
 def _contract(x, a, y, b, needed):
-    """Two operands made one: batch letters stay in both, shared letters that nobody needs are summed by a matrix product."""
+    """Two operands made one: letters in both stay as a batch if they are needed, else a matrix product sums them."""
     x, a = _summed(x, a, needed | set(b))
     y, b = _summed(y, b, needed | set(a))
     batch = [c for c in a if c in b and c in needed]
@@ -1115,8 +1166,8 @@ def is_floating_point(input):
 # ---------------------------------------------------------------------- one table ties them to Tensor
 NAMES = """
     add sub mul div floor_divide remainder pow maximum minimum logaddexp where clamp exp expm1 log log1p log2 log10 sqrt
-    rsqrt reciprocal sigmoid erf sin cos tan asin acos atan sinh cosh tanh neg abs sign square relu clone floor ceil trunc
-    round eq ne lt le gt ge logical_and logical_or logical_xor logical_not isnan isinf isfinite equal isclose allclose
+    rsqrt reciprocal sigmoid erf sin cos tan asin acos atan sinh cosh tanh neg abs sign square relu clone floor ceil
+    trunc round eq ne lt le gt ge logical_and logical_or logical_xor logical_not isnan isinf isfinite equal isclose allclose
     sum mean var std prod amax amin max min argmax argmin any all logsumexp norm softmax log_softmax cumsum cumprod
     reshape view view_as flatten unflatten permute transpose swapaxes t movedim squeeze unsqueeze expand expand_as
     broadcast_to repeat tile repeat_interleave split chunk unbind narrow select flip roll tril triu diagonal diag
@@ -1124,8 +1175,8 @@ NAMES = """
     sort topk matmul dot mm mv bmm addmm baddbmm outer contiguous
 """.split()                                           # both md.name(x) and x.name()
 FUNCTIONS_ONLY = """
-    broadcast_tensors cat concat stack einsum numel is_floating_point true_divide multiply subtract negative clip absolute
-    inf nan pi e newaxis
+    broadcast_tensors cat concat stack einsum numel is_floating_point true_divide multiply subtract negative clip
+    absolute     inf nan pi e newaxis
 """.split()
 IN_PLACE = "add sub mul div pow clamp exp sqrt neg abs relu sigmoid tanh masked_fill".split()     # x.add_(y)
 
@@ -1139,13 +1190,32 @@ OPERATORS = {
 }
 COMPARISONS = {"eq": eq, "ne": ne, "lt": lt, "le": le, "gt": gt, "ge": ge}
 ONLY_METHODS = {
-    "backward": autograd.backward, "type": to_type, "fill_": fill_, "zero_": zero_, "copy_": copy_, "normal_": normal_,
-    "uniform_": uniform_, "true_divide": div, "multiply": mul, "subtract": sub, "clip": clamp, "absolute": abs,
-    "negative": neg, "__neg__": neg, "__abs__": abs, "__invert__": logical_not, "__getitem__": getitem, "__setitem__": setitem,
+    "backward": autograd.backward,
+    "type": to_type,
+    "fill_": fill_,
+    "zero_": zero_,
+    "copy_": copy_,
+    "normal_": normal_,
+    "uniform_": uniform_,
+    "true_divide": div,
+    "multiply": mul,
+    "subtract": sub,
+    "clip": clamp,
+    "absolute": abs,
+    "negative": neg,
+    "__neg__": neg,
+    "__abs__": abs,
+    "__invert__": logical_not,
+    "__getitem__": getitem,
+    "__setitem__": setitem,
     **{f"__{name}__": function for name, function in COMPARISONS.items()},
     **{f"__{name}__": function for name, function in OPERATORS.items()},
-    **{name: _conversion(name, dtype) for name, dtype in dict(
-        float=np.float32, double=np.float64, half=np.float16, long=np.int64, int=np.int32, bool=np.bool_).items()},
+    **{
+        name: _conversion(name, dtype)
+        for name, dtype in dict(
+            float=np.float32, double=np.float64, half=np.float16, long=np.int64, int=np.int32, bool=np.bool_
+        ).items()
+    },
 }
 
 
@@ -1163,7 +1233,9 @@ def _tie():
         setattr(Tensor, f"__i{name}__", _in_place(function, f"{name} in place"))
     for name in IN_PLACE:
         setattr(Tensor, f"{name}_", _in_place(globals()[name], f"{name}_"))
-    Tensor.T = property(lambda x: permute(x, tuple(range(x.ndim))[::-1]), doc="All axes in reverse; a matrix transposed.")
+    Tensor.T = property(
+        lambda x: permute(x, tuple(range(x.ndim))[::-1]), doc="All axes in reverse; a matrix transposed."
+    )
     Tensor.mT = property(lambda x: transpose(x, -2, -1), doc="Matrices transposed: the last two axes exchanged.")
 
 

@@ -30,7 +30,7 @@ import inspect
 import numpy as np
 
 from . import backend
-from .errors import ArgumentError, DTypeError, GradientError, MinidlError, ShapeError, message
+from .errors import ArgumentError, DimensionError, DTypeError, GradientError, MinidlError, ShapeError, message
 
 registry = {}
 
@@ -49,21 +49,23 @@ class Plan:
     """What one call must keep, and which rules backward will run, for one choice of inputs that want gradients.
 
     Attributes:
-        keep: for each input, whether a rule will ask for its value; `kept` lists those that will be.
+        kept: the places of the inputs whose values a rule will ask for; `keep` says the same for each input.
         keep_out: whether a rule will ask for the output.
-        pulls: `(indices, rule)` pairs; `rule` gives the gradients of the inputs at `indices`.
+        pulls: `(place, rule)` pairs; the rule gives the gradient of the input at that place.
+        joint_pulls: `(places, rule)` pairs; the rule gives several, of which None in `places` is not wanted.
     """
 
-    __slots__ = ("keep", "keep_out", "kept", "pulls")
+    __slots__ = ("joint_pulls", "keep", "keep_out", "kept", "pulls")
 
-    def __init__(self, pulls, count):
-        self.pulls = pulls
-        self.keep_out = any(rule.wants_out for _, rule in pulls)
-        self.keep_only({k for _, rule in pulls for k in rule.wants_inputs}, count)
-
-    def keep_only(self, kept, count):
-        """Keep the inputs at the places in `kept`."""
-        self.kept, self.keep = tuple(sorted(kept)), tuple(k in kept for k in range(count))
+    def __init__(self, op, wanted, count):
+        rules = [op.rule_for(k) if wanted >> k & 1 else None for k in range(count)]
+        distinct = {id(rule): rule for rule in rules if rule is not None}.values()
+        self.pulls = [(k, rule) for k, rule in enumerate(rules) if rule is not None and not rule.joint]
+        self.joint_pulls = [(tuple(k if rules[k] is rule else None for k in rule.places(count)), rule)
+                            for rule in distinct if rule.joint]
+        self.keep_out = any(rule.wants_out for rule in distinct)
+        self.keep = tuple(any(op.inputs[op.place(k)] in rule.wants for rule in distinct) for k in range(count))
+        self.kept = tuple(k for k, keep in enumerate(self.keep) if keep)
 
 
 class Rule:
@@ -75,22 +77,26 @@ class Rule:
         function: the rule as it was written.
     """
 
-    __slots__ = ("function", "inputs", "joint", "takes", "wants_inputs", "wants_out")
+    __slots__ = ("function", "joint", "op", "inputs", "takes", "wants", "wants_out")
 
     def __init__(self, op, inputs, function):
-        self.function, self.inputs = function, inputs
+        self.op, self.function, self.inputs = op, function, inputs
         self.joint = len(inputs) > 1 or op.variadic
         names = list(inspect.signature(function).parameters)
         if names[:1] != ["g"]:
             raise ArgumentError(message(f"{op.name}: a gradient rule takes g, the gradient of the output, first.",
                                         [("rule", f"({', '.join(names)})")]))
         self.takes = [_take(op, name) for name in names[1:]]
-        self.wants_out = "out" in names
-        # The inputs of a variadic op are kept or dropped together.
-        self.wants_inputs = {k for k, name in enumerate(op.inputs) if name in names}
+        self.wants, self.wants_out = set(names), "out" in names
+
+    def places(self, count):
+        """Which of the `count` inputs of a call its gradients belong to."""
+        return range(count) if self.op.variadic else [self.op.inputs.index(name) for name in self.inputs]
 
     def __call__(self, g, node, lift):
         """The gradients for `node`; with `lift`, a function from Node to Tensor, everything is a tensor."""
+        if not self.takes:
+            return self.function(g)
         return self.function(g, *[take(node, lift) for take in self.takes])
 
 
@@ -144,28 +150,43 @@ class Primitive:
         return self.run(backend.of(args[0]) if args else backend.cpu, args, meta)
 
     def run(self, device, arrays, meta):
-        """Run the forward, or the kernel that `device` has in its place, on plain arrays."""
+        """Run the forward, or the kernel that `device` has in its place, on plain arrays.
+
+        Raises:
+            ShapeError, DTypeError: the inputs do not fit; the shape rule says why.
+        """
         forward = device.kernels.get(self.name, self.forward)
         try:
             return forward(device.xp, *arrays, **meta)
-        except MinidlError:
-            raise
-        except (ValueError, TypeError, IndexError, AttributeError) as error:
-            self._explain(error, arrays, meta)
-            raise
+        except (ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
+            if isinstance(error, MinidlError):
+                raise
+            problem = error
+        known = self._explanation(arrays, meta)
+        if known is not None:
+            raise known
+        raise self._in_our_words(problem, arrays) from problem
 
-    def _explain(self, error, arrays, meta):
-        """Find out why the forward failed and say it in minidl's words."""
+    def _explanation(self, arrays, meta):
+        """What the shape rule has against these inputs; None if nothing."""
         missing = [s for s in self.settings if s not in meta and s not in self._defaults()]
         if missing:
-            raise ArgumentError(message(f"{self.name}: the setting {missing[0]!r} is missing.")) from error
-        shapes = [shape_of(a) for a in arrays]
-        if self._shape is not None:
-            self.shape_rule(*shapes, **meta)
-        facts = [(name, shape, getattr(a, "dtype", type(a).__name__))
-                 for name, shape, a in zip(self._names(len(arrays)), shapes, arrays)]
-        kind = DTypeError if isinstance(error, TypeError) else ShapeError
-        raise kind(message(f"{self.name}: {error}", facts)) from error
+            return ArgumentError(message(f"{self.name}: the setting {missing[0]!r} is missing."))
+        try:
+            if self._shape is not None:
+                self.shape_rule(*map(shape_of, arrays), **meta)
+        except MinidlError as error:
+            return error.with_traceback(None)
+        return None
+
+    def _in_our_words(self, problem, arrays):
+        facts = [
+            (name, shape_of(a), getattr(a, "dtype", type(a).__name__))
+            for name, a in zip(self._names(len(arrays)), arrays)
+        ]
+        kind = (DTypeError if isinstance(problem, (TypeError, OverflowError))
+                else DimensionError if isinstance(problem, IndexError) else ShapeError)
+        return kind(message(f"{self.name}: {problem}", facts))
 
     def _defaults(self):
         return {name for name, p in inspect.signature(self.forward).parameters.items() if p.default is not p.empty}
@@ -203,40 +224,40 @@ class Primitive:
             ShapeError: inputs of these shapes do not fit.
         """
         if self._shape is None:
-            raise ArgumentError(message(f"{self.name}: this op has no shape rule.", try_=f"write one: @{self.name}.shape"))
+            raise ArgumentError(
+                message(f"{self.name}: this op has no shape rule.", try_=f"write one: @{self.name}.shape")
+            )
         return tuple(self._shape(*shapes, **meta))
 
     def dtype_rule(self, *dtypes, **meta):
-        """The dtype of the output: a fixed one, the setting `dtype`, or what the inputs promote to."""
+        """The dtype of the output: fixed, the setting `dtype`, that of one input, or what the inputs promote to."""
         if self.dtype == "setting":
             return np.dtype(meta["dtype"])
+        if self.dtype in self.inputs:
+            return np.dtype(dtypes[self.inputs.index(self.dtype)])
         if self.dtype != "same":
             return np.dtype(self.dtype)
         return np.result_type(*dtypes)
 
-    def plan(self, wanted, count):
-        """The Plan for a call with `count` inputs of which those in the bit mask `wanted` want a gradient."""
-        found = self._plans.get((wanted, count))
+    def plan(self, mask):
+        """The Plan for a call: `mask` has a bit set for each input that wants a gradient, and a leading one.
+
+        The leading one says how many inputs there are: 0b101 means two, of which the first wants a gradient.
+        """
+        found = self._plans.get(mask)
         if found is None:
-            found = self._plans[wanted, count] = self._make_plan(wanted, count)
+            count = mask.bit_length() - 1
+            found = self._plans[mask] = Plan(self, mask - (1 << count), count)
         return found
 
-    def _make_plan(self, wanted, count):
-        if self.variadic:
-            return self._make_variadic_plan(count)
-        rules = {}
-        for k in range(count):
-            if wanted >> k & 1:
-                rule = self.rules.get(self.inputs[k]) or _missing_rule(self, self.inputs[k])
-                rules[id(rule)] = rule
-        pulls = [(tuple(self.inputs.index(name) for name in rule.inputs), rule) for rule in rules.values()]
-        return Plan(pulls, count)
+    def place(self, k):
+        """Where the name of input `k` stands in `inputs`: all inputs of a variadic op share one."""
+        return 0 if self.variadic else k
 
-    def _make_variadic_plan(self, count):
-        rule = self.rules.get(self.inputs[0]) or _missing_rule(self, self.inputs[0])
-        plan = Plan([(tuple(range(count)), rule)], count)
-        plan.keep_only(range(count) if rule.wants_inputs else (), count)
-        return plan
+    def rule_for(self, k):
+        """The gradient rule of input `k`; one that raises if nobody has written it."""
+        name = self.inputs[self.place(k)]
+        return self.rules.get(name) or _missing_rule(self, name)
 
     def __repr__(self):
         settings = "".join(f", {s}=..." for s in self.settings)
@@ -271,7 +292,8 @@ def primitive(forward=None, **about):
         symbol: what a drawing writes into the node ("+", "tanh").
         onnx: the name of the same op in ONNX.
         ufunc: the name of the NumPy ufunc that does the same.
-        dtype: the output's dtype: "same" (as the inputs promote), "setting", or a fixed one such as "bool".
+        dtype: the output's dtype: "same" (as the inputs promote), "setting", the name of the input whose dtype
+            it is, or a fixed one such as "bool".
         view: the output may share memory with the first input.
         differentiable: False if no gradient ever flows through (comparisons, argmax).
     """

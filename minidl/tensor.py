@@ -85,11 +85,13 @@ class Node:
 
     def parents(self):
         """For each input the Node that made it, or else the leaf tensor or the constant itself."""
-        return tuple(source(x) for x in self.inputs)
+        return tuple([source(x) for x in self.inputs])
 
     def release(self):
         """Let go of all values kept for backward; the shape of the graph stays, so that it can be drawn."""
-        self.inputs, self.out, self.plan = self.parents(), None, None
+        if self.plan.kept:
+            self.inputs = self.parents()
+        self.out = self.plan = None
 
     def __repr__(self):
         return f"<Node {self.serial}: {self.op.name} -> {self.shape}>"
@@ -100,6 +102,9 @@ def source(value):
     return value.node or value if isinstance(value, Tensor) else value
 
 
+NUMBERS = frozenset((int, float, bool, *np.sctypeDict.values()))      # they live on any device
+
+
 def apply(op, args, meta):
     """Run `op`; if an input requires a gradient and recording is on, remember the step in a Node.
 
@@ -107,56 +112,48 @@ def apply(op, args, meta):
         op: a Primitive.
         args: its inputs: tensors, arrays of the same device or Python numbers.
         meta: its settings.
+
+    Raises:
+        DeviceError: the inputs live on different devices.
     """
-    arrays = [a.array if isinstance(a, Tensor) else a for a in args]
-    device = backend.of(arrays[0]) if len(arrays) == 1 else common_backend(op, arrays)
+    arrays, sources, mask, bit, kind = [], [], 0, 1, None
+    for a in args:
+        if isinstance(a, Tensor):
+            if a.requires_grad:
+                mask |= bit
+                if a._view is not None and a._view.seen < a._memory.rerouted:
+                    raise _stale_view(op, a)
+            sources.append(a.node or a)
+            a = a.array
+        else:
+            sources.append(a)
+        if type(a) is not kind and type(a) not in NUMBERS:
+            if kind is not None:
+                raise _mixed_devices(op, kind, type(a))
+            kind = type(a)
+        arrays.append(a)
+        bit += bit
+    device = backend.of_type(kind)
     data = op.run(device, arrays, meta)
     if type(data) is not device.array_type:           # NumPy turns 0-d results into scalars
         data = device.xp.asarray(data)
     out = wrap(data)
-    if mode.recording and op.differentiable:
-        wanted = 0
-        for k, a in enumerate(args):
-            if isinstance(a, Tensor) and a.requires_grad:
-                wanted |= 1 << k
-        if wanted and data.dtype.kind == "f":
-            _remember(op, args, meta, wanted, out)
+    if mask and mode.recording and op.differentiable and data.dtype.kind == "f":
+        plan = op.plan(bit | mask)
+        for k in plan.kept:                           # a rule will ask for this value: keep the tensor itself
+            sources[k] = args[k]
+        kept_out = data if plan.keep_out else None
+        out.node = Node(op, tuple(sources), meta, kept_out, plan, data.shape, data.dtype)
+        out.requires_grad = True
     if op.view:
         _share_memory(op, args[0], meta, out)
     return out
 
 
-def common_backend(op, arrays):
-    """The one backend that all the arrays live on; Python numbers live anywhere.
-
-    Raises:
-        DeviceError: the arrays live on different devices.
-    """
-    found = None
-    for array in arrays:
-        if isinstance(array, (int, float, np.generic)):
-            continue
-        device = backend.of(array)
-        if found is not None and device is not found:
-            raise DeviceError(message(f"{op.name}: the inputs live on different devices.",
-                                      [("devices", f"{found.name}, {device.name}")], "move one of them with .to(device)."))
-        found = device
-    return found or backend.cpu
-
-
-def _remember(op, args, meta, wanted, out):
-    plan = op.plan(wanted, len(args))
-    inputs = []
-    for a, keep in zip(args, plan.keep):
-        if isinstance(a, Tensor):
-            if a._view is not None and a._memory.rerouted > a._view.seen:
-                raise _stale_view(op, a)
-            inputs.append(a if keep or a.node is None else a.node)
-        else:
-            inputs.append(a)
-    data = out.array
-    out.node = Node(op, tuple(inputs), meta, data if plan.keep_out else None, plan, data.shape, data.dtype)
-    out.requires_grad = True
+def _mixed_devices(op, kind, other):
+    names = [backend.of_type(k).name if k in backend.array_types() else k.__name__ for k in (kind, other)]
+    return DeviceError(message(f"{op.name}: the inputs live on different devices.",
+                               [("devices", ", ".join(names))], "move one of them with .to(device)."))
 
 
 def _stale_view(op, view):
@@ -208,7 +205,7 @@ class Tensor(Recordable):
     __hash__ = object.__hash__      # == compares values, yet tensors are found by identity
 
     def __init__(self, array, requires_grad=False):
-        self.array = array if type(array) in backend._by_array_type else np.asarray(array)
+        self.array = array if type(array) in backend.array_types() else np.asarray(array)
         self.grad = self.node = self._memory = self._view = self._hooks = None
         self.requires_grad = False
         if requires_grad:
@@ -251,7 +248,11 @@ class Tensor(Recordable):
 
     @data.setter
     def data(self, value):
-        self.array = value.array if isinstance(value, Tensor) else np.asarray(value, dtype=self.dtype)
+        if isinstance(value, Tensor):
+            self.array, self._memory = value.array, value.shared_memory()
+        else:
+            self.array = np.asarray(value, dtype=self.dtype)
+        self.mark_written("x.data = y")
 
     def size(self, dim=None):
         """The shape, or the size of one axis."""
@@ -315,8 +316,12 @@ class Tensor(Recordable):
             DeviceError: it lives on another device; `cpu()` first.
         """
         if self.requires_grad:
-            raise GradientError(message("numpy: this tensor requires a gradient, and NumPy would not record what you do.",
-                                        try_="x.detach().numpy()."))
+            raise GradientError(
+                message(
+                    "numpy: this tensor requires a gradient, and NumPy would not record what you do.",
+                    try_="x.detach().numpy().",
+                )
+            )
         if self.device != "cpu":
             raise DeviceError(message(f"numpy: this tensor lives on {self.device}.", try_="x.cpu().numpy()."))
         return self.array
@@ -383,7 +388,7 @@ class Tensor(Recordable):
         for arg in args:
             if isinstance(arg, Tensor):
                 dtype, device = arg.dtype, arg.device
-            elif isinstance(arg, backend.device) or (isinstance(arg, str) and arg.split(":")[0] in ("cpu", "cuda")):
+            elif isinstance(arg, backend.device) or (isinstance(arg, str) and arg.split(":")[0] in backend.names()):
                 device = arg
             elif arg is not None and not isinstance(arg, bool):
                 dtype = arg
@@ -410,7 +415,9 @@ class Tensor(Recordable):
         Returns a function that removes the hook again.
         """
         if not self.requires_grad:
-            raise GradientError("register_hook: this tensor does not require a gradient, the hook would never be called.")
+            raise GradientError(
+                "register_hook: this tensor does not require a gradient, the hook would never be called."
+            )
         owner, slot = (self, "_hooks") if self.node is None else (self.node, "hooks")
         if getattr(owner, slot) is None:
             setattr(owner, slot, [])
@@ -422,7 +429,7 @@ class Tensor(Recordable):
         """Keep the gradient of this computed tensor in `.grad` too; leaves keep theirs anyway."""
         if self.node is not None:
             def keep(grad):
-                self.grad = grad if self.grad is None else self.grad + grad
+                self.grad = Tensor(grad.array.copy()) if self.grad is None else self.grad + grad
             self.register_hook(keep)
 
     # ------------------------------------------------------------------ changes in place
@@ -470,11 +477,24 @@ class Tensor(Recordable):
                                      [("tensor", self.shape), ("result", new.shape)], "x = x + y instead of x += y."))
         if not np.can_cast(new.dtype, self.dtype, "same_kind"):
             raise DTypeError(message(f"{by}: a {new.dtype} result cannot be stored in a {self.dtype} tensor."))
+        if not getattr(self.array.flags, "writeable", True) or any(
+                step == 0 and n > 1 for n, step in zip(self.shape, self.array.strides)):
+            raise InplaceError(
+                message(
+                    f"{by}: this memory cannot be written to; an expanded tensor repeats its numbers there.",
+                    [("tensor", self.shape), ("strides", self.stride())],
+                    "x.clone() first.",
+                )
+            )
         owner = self._view.base if self._view else self
         if recorded and owner.node is None and owner.requires_grad:
-            raise GradientError(message(
-                f"{by}: this {'is a view of' if self._view else 'is'} a leaf that requires a gradient; it cannot be changed in place.",
-                try_="with md.no_grad(): ... to update it, or y = x.clone() to compute with a copy."))
+            role = "is a view of" if self._view else "is"
+            raise GradientError(
+                message(
+                    f"{by}: this {role} a leaf that requires a gradient; it cannot be changed in place.",
+                    try_="with md.no_grad(): ... to update it, or y = x.clone() to compute with a copy.",
+                )
+            )
 
     def _reroute(self, new):
         """Give this tensor, and the tensor it is a view of, the history of `new`."""
@@ -484,7 +504,7 @@ class Tensor(Recordable):
             self.node, self.requires_grad = new.node, new.requires_grad
             return
         base = view.base
-        positions = np.arange(base.numel()).reshape(base.shape)
+        positions = backend.of(base.array).xp.arange(base.numel()).reshape(base.shape)
         for op, meta in view.steps:
             positions = op(positions, **meta)
         patched = apply(_registered("overwrite"), (base.alias(), new, positions), {})

@@ -91,7 +91,9 @@ class Sample:
                 array = rng.random(spec.shape) < 0.5
             else:
                 array = spec(*arrays) if callable(spec) else spec
-            arrays.append(LAYOUTS[self.layout](array) if isinstance(array, np.ndarray) else array)
+            if not np.isscalar(spec):
+                array = np.asarray(LAYOUTS[self.layout](np.asarray(array)))
+            arrays.append(array)
         return arrays
 
     def meta(self, dtype=np.float64):
@@ -146,7 +148,7 @@ def replace_shape(spec, shape):
 
 def _spaced(array):
     wide = np.zeros(tuple(2 * n for n in array.shape), array.dtype)
-    every_other = wide[(slice(None, None, 2),) * array.ndim]
+    every_other = wide[(..., *(slice(None, None, 2),) * array.ndim)]
     every_other[...] = array
     return every_other
 

@@ -179,8 +179,8 @@ def test_recording_keeps_only_what_rules_ask_for(base):
         return
     plan, node = out.node.plan, out.node
     assert (node.out is not None) == plan.keep_out
-    asked = {k for rule in base.op.rules.values() for k in rule.wants_inputs}
-    assert base.op.variadic or set(plan.kept) <= asked
+    asked = set().union(*(rule.wants for rule in base.op.rules.values()))
+    assert {base.op.inputs[base.op.place(k)] for k in plan.kept} <= asked
 
 
 # ---------------------------------------------------------------------- the checks check

@@ -6,6 +6,7 @@ from ..errors import DataError, DTypeError, ShapeError, message
 from ..functions import stack
 from ..tensor import Tensor, tensor
 
+_ONE_SIZE = "bring the items to one size (crop, pad), or pass collate_fn=... to the DataLoader."
 _NUMBERS = (bool, int, float, np.generic)
 
 
@@ -45,7 +46,7 @@ def _collate(items, path):
     if first is None or isinstance(first, (str, bytes)):
         return items
     raise DTypeError(message(f"default_collate: items of type {type(first).__name__} cannot be put together.",
-                             _where(path), "return tensors, arrays or numbers from __getitem__, or pass collate_fn=..."))
+                             _where(path), "return tensors, arrays or numbers, or pass collate_fn=..."))
 
 
 def _kind(item):
@@ -66,7 +67,7 @@ def _stack(items, path):
         if item.shape != items[0].shape:
             raise ShapeError(message(f"default_collate: item {k} of the batch has another shape than item 0.",
                                      [("item 0", items[0].shape), (f"item {k}", item.shape), *_where(path)],
-                                     "bring the items to one size (crop, pad), or pass collate_fn=... to the DataLoader."))
+                                     _ONE_SIZE))
     if isinstance(items[0], Tensor):
         if any(item.requires_grad for item in items):
             return stack(items)
@@ -90,7 +91,7 @@ def _collate_sequences(items, path):
         if len(item) != len(first):
             raise ShapeError(message(f"default_collate: item {k} of the batch has another length than item 0.",
                                      [("item 0", len(first)), (f"item {k}", len(item)), *_where(path)],
-                                     "bring the items to one size (crop, pad), or pass collate_fn=... to the DataLoader."))
+                                     _ONE_SIZE))
     columns = [_collate(list(column), f"{path}[{k}]") for k, column in enumerate(zip(*items))]
     return type(first)(*columns) if hasattr(first, "_fields") else type(first)(columns)
 

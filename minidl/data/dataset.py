@@ -155,7 +155,7 @@ def random_split(dataset, lengths, generator=None):
     [8, 2]
     """
     total = len(dataset)
-    sizes = _sizes_from_fractions(lengths, total) if math.isclose(sum(lengths), 1) and sum(lengths) <= total else lengths
+    sizes = _sizes_from_fractions(lengths, total) if math.isclose(sum(lengths), 1) else lengths
     if sum(sizes) != total or any(n < 0 or n != int(n) for n in sizes):
         raise ArgumentError(message("random_split: the lengths do not add up to the number of items.",
                                     [("lengths", list(lengths)), ("items", total)],

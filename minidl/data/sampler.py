@@ -104,18 +104,20 @@ class WeightedRandomSampler(_Drawing):
         generator: where the numbers are drawn from.
 
     Raises:
-        ArgumentError: a weight is negative or not finite, all are 0, or there are too few for a draw without replacement.
+        ArgumentError: a weight is negative or not finite, all are 0, or they are too few to draw without replacement.
     """
 
     def __init__(self, weights, num_samples, replacement=True, generator=None):
         super().__init__(generator)
         self.weights = np.array([float(w) for w in weights])
-        self.num_samples, self.replacement = _check_count("WeightedRandomSampler: num_samples", num_samples), replacement
+        self.num_samples = _check_count("WeightedRandomSampler: num_samples", num_samples)
+        self.replacement = replacement
         if not np.isfinite(self.weights).all() or (self.weights < 0).any() or not self.weights.sum() > 0:
-            raise ArgumentError("WeightedRandomSampler: weights are finite numbers of 0 or more, and not all of them 0.")
-        if not replacement and num_samples > np.count_nonzero(self.weights):
+            raise ArgumentError("WeightedRandomSampler: weights are finite numbers of 0 or more, and not all are 0.")
+        positive = np.count_nonzero(self.weights)
+        if not replacement and num_samples > positive:
             raise ArgumentError(message("WeightedRandomSampler: too few items for a draw without replacement.",
-                                        [("num_samples", num_samples), ("weights above 0", np.count_nonzero(self.weights))],
+                                        [("num_samples", num_samples), ("weights above 0", positive)],
                                         "replacement=True."))
 
     def __iter__(self):

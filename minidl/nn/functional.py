@@ -145,10 +145,14 @@ def linear(input, weight, bias=None):
         ShapeError: the last axis of the input is not what the weight expects.
     """
     if input.shape[-1:] != weight.shape[-1:]:
-        raise ShapeError(message(
-            f"linear: the input has {input.shape[-1] if input.ndim else 'no'} features but the weight expects {weight.shape[-1]}.",
-            [("input", input.shape, "... I"), ("weight", weight.shape, "O I")],
-            f"Linear(in_features={input.shape[-1] if input.ndim else '...'}, ...), or flatten the input first."))
+        found = input.shape[-1] if input.ndim else "no"
+        raise ShapeError(
+            message(
+                f"linear: the input has {found} features but the weight expects {weight.shape[-1]}.",
+                [("input", input.shape, "... I"), ("weight", weight.shape, "O I")],
+                f"Linear(in_features={found}, ...), or flatten the input first.",
+            )
+        )
     out = md.matmul(input, weight.t())
     return out if bias is None else out + bias
 
@@ -171,8 +175,12 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
     if input.dtype.kind not in "iu":
         raise DTypeError(message("embedding: rows are named by whole numbers.", [("dtype", input.dtype)], "x.long()."))
     if input.numel() and not 0 <= int(input.min()) <= int(input.max()) < len(weight):
-        raise DimensionError(message(f"embedding: a row was asked for that the table of {len(weight)} rows does not have.",
-                                     [("lowest", int(input.min())), ("highest", int(input.max()))]))
+        raise DimensionError(
+            message(
+                f"embedding: a row was asked for that the table of {len(weight)} rows does not have.",
+                [("lowest", int(input.min())), ("highest", int(input.max()))],
+            )
+        )
     if max_norm is not None:
         _shorten(weight, md.unique(input), max_norm, norm_type)
     out = apply(ops.take, (weight, input), {"dim": 0})
@@ -196,8 +204,12 @@ def one_hot(tensor, num_classes=-1):
     """Each whole number k as a vector with a one at place k (int64)."""
     count = int(tensor.max()) + 1 if num_classes == -1 else num_classes
     if tensor.numel() and (int(tensor.min()) < 0 or int(tensor.max()) >= count):
-        raise ArgumentError(message("one_hot: class numbers must be 0 .. num_classes - 1.",
-                                    [("lowest", int(tensor.min())), ("highest", int(tensor.max())), ("num_classes", count)]))
+        raise ArgumentError(
+            message(
+                "one_hot: class numbers must be 0 .. num_classes - 1.",
+                [("lowest", int(tensor.min())), ("highest", int(tensor.max())), ("num_classes", count)],
+            )
+        )
     eye = from_numpy(np.eye(count, dtype=np.int64)).to(tensor.device)
     return eye[tensor]
 
@@ -216,7 +228,9 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
     if isinstance(padding, str):
         x, padding = _named_padding(x, weight, padding, stride, dilation)
-    out = apply(ops.conv2d, (x, weight), dict(stride=stride, padding=pair(padding, "padding"), dilation=dilation, groups=groups))
+    out = apply(
+        ops.conv2d, (x, weight), dict(stride=stride, padding=pair(padding, "padding"), dilation=dilation, groups=groups)
+    )
     if bias is not None:
         out = out + bias.reshape(-1, 1, 1)
     return md.squeeze(out, 0) if single else out
@@ -244,7 +258,11 @@ def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_paddi
     stride, padding, dilation = pair(stride), pair(padding), pair(dilation)
     size = tuple((n - 1) * s - 2 * p + d * (k - 1) + extra + 1 for n, s, p, d, k, extra in
                  zip(x.shape[2:], stride, padding, dilation, weight.shape[2:], pair(output_padding)))
-    out = apply(ops.conv2d_input_grad, (x, weight), dict(size=size, stride=stride, padding=padding, dilation=dilation, groups=groups))
+    out = apply(
+        ops.conv2d_input_grad,
+        (x, weight),
+        dict(size=size, stride=stride, padding=padding, dilation=dilation, groups=groups),
+    )
     if bias is not None:
         out = out + bias.reshape(-1, 1, 1)
     return md.squeeze(out, 0) if single else out
@@ -288,9 +306,17 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
         raise NotImplementedError("max_pool2d: return_indices is not supported yet.")
     x, single = _batched(input, 4)
     kernel = pair(kernel_size, "kernel_size")
-    out = apply(ops.max_pool2d, (x,), dict(kernel=kernel, stride=pair(kernel if stride in (None, ()) else stride, "stride"),
-                                           padding=pair(padding, "padding"), dilation=pair(dilation, "dilation"),
-                                           ceil_mode=bool(ceil_mode)))
+    out = apply(
+        ops.max_pool2d,
+        (x,),
+        dict(
+            kernel=kernel,
+            stride=pair(kernel if stride in (None, ()) else stride, "stride"),
+            padding=pair(padding, "padding"),
+            dilation=pair(dilation, "dilation"),
+            ceil_mode=bool(ceil_mode),
+        ),
+    )
     return md.squeeze(out, 0) if single else out
 
 
@@ -298,11 +324,15 @@ def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
     """The largest number of each window. input: (N, C, L) -> (N, C, OL)."""
     kernel, padding, dilation = (several(v, 1)[0] for v in (kernel_size, padding, dilation))
     stride = kernel if stride in (None, ()) else several(stride, 1)[0]
-    out = max_pool2d(md.unsqueeze(input, -2), (1, kernel), (1, stride), (0, padding), (1, dilation), ceil_mode, return_indices)
+    out = max_pool2d(
+        md.unsqueeze(input, -2), (1, kernel), (1, stride), (0, padding), (1, dilation), ceil_mode, return_indices
+    )
     return md.squeeze(out, -2)
 
 
-def avg_pool2d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
+def avg_pool2d(
+    input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
+):
     """The mean of each window. input: (N, C, H, W) -> (N, C, OH, OW); `stride` is the kernel if not given."""
     x, single = _batched(input, 4)
     kernel = pair(kernel_size, "kernel_size")
@@ -376,8 +406,10 @@ def adaptive_max_pool2d(input, output_size, return_indices=False):
         raise NotImplementedError("adaptive_max_pool2d: return_indices is not supported yet.")
     size = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
     h, w = (n if m is None else m for n, m in zip(input.shape[-2:], size))
-    rows = [[md.flatten(input[..., top:bottom, left:right], -2).max(-1).values for left, right in _bins(input.shape[-1], w)]
-            for top, bottom in _bins(input.shape[-2], h)]
+    rows = [
+        [md.flatten(input[..., top:bottom, left:right], -2).max(-1).values for left, right in _bins(input.shape[-1], w)]
+        for top, bottom in _bins(input.shape[-2], h)
+    ]
     return md.stack([md.stack(row, -1) for row in rows], -2)
 
 
@@ -391,7 +423,9 @@ def pad(input, pad, mode="constant", value=None):
     """
     pad = tuple(int(n) for n in pad)
     if len(pad) % 2 or len(pad) > 2 * input.ndim:
-        raise ArgumentError(message("pad: give two numbers an axis, the last axis first.", [("pad", pad), ("x", input.shape)]))
+        raise ArgumentError(
+            message("pad: give two numbers an axis, the last axis first.", [("pad", pad), ("x", input.shape)])
+        )
     for k in range(len(pad) // 2):
         before, after = pad[2 * k:2 * k + 2]
         if before or after:
@@ -429,11 +463,17 @@ def _extended(x, axis, before, after, mode):
         places = places % n
     elif mode == "reflect":
         if max(before, after) >= n:
-            raise ArgumentError(message("pad: a reflected border must be smaller than the axis.", [("size", n), ("border", (before, after))]))
+            raise ArgumentError(
+                message(
+                    "pad: a reflected border must be smaller than the axis.", [("size", n), ("border", (before, after))]
+                )
+            )
         places = np.abs(places)
         places = np.where(places >= n, 2 * (n - 1) - places, places)
     else:
-        raise ArgumentError(message(f"pad: unknown mode {mode!r}.", [("known", "constant, reflect, replicate, circular")]))
+        raise ArgumentError(
+            message(f"pad: unknown mode {mode!r}.", [("known", "constant, reflect, replicate, circular")])
+        )
     return md.index_select(x, axis, from_numpy(places).to(x.device))
 
 
@@ -505,7 +545,9 @@ def _scaled(x, weight, bias, shape):
     return x if bias is None else x + md.reshape(bias, shape)
 
 
-def batch_norm(input, running_mean=None, running_var=None, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+def batch_norm(
+    input, running_mean=None, running_var=None, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
+):
     """Each channel brought to mean 0 and variance 1 over the batch, then scaled and shifted (Ioffe & Szegedy 2015).
 
     In training the batch's own statistics are used, and the running ones (if given) move towards them in
@@ -519,8 +561,13 @@ def batch_norm(input, running_mean=None, running_var=None, weight=None, bias=Non
         return _scaled(out, weight, bias, shape)
     count = input.numel() // max(input.shape[axis], 1)
     if count == 1:
-        raise ShapeError(message("batch_norm: in training a channel needs more than one number.", [("input", input.shape)],
-                                 "a larger batch, or model.eval()."))
+        raise ShapeError(
+            message(
+                "batch_norm: in training a channel needs more than one number.",
+                [("input", input.shape)],
+                "a larger batch, or model.eval().",
+            )
+        )
     out, mean, variance = _standardised(input, dims, eps)
     if running_mean is not None:
         _move(running_mean, mean, momentum)
@@ -548,7 +595,9 @@ def rms_norm(input, normalized_shape, weight=None, eps=None):
     """The last axes divided by their root mean square (Zhang & Sennrich 2019)."""
     dims = tuple(range(input.ndim - len(tuple(normalized_shape)), input.ndim))
     eps = float(np.finfo(input.dtype).eps) if eps is None else eps
-    return _scaled(input * md.rsqrt(md.mean(md.square(input), dims, keepdim=True) + eps), weight, None, tuple(normalized_shape))
+    return _scaled(
+        input * md.rsqrt(md.mean(md.square(input), dims, keepdim=True) + eps), weight, None, tuple(normalized_shape)
+    )
 
 
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
@@ -559,7 +608,9 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     return _scaled(grouped.reshape(input.shape), weight, bias, tuple(-1 if k == 1 else 1 for k in range(input.ndim)))
 
 
-def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5):
+def instance_norm(
+    input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5
+):
     """Each channel of each example brought to mean 0 and variance 1 (Ulyanov et al. 2016)."""
     shape = tuple(-1 if k == 1 else 1 for k in range(input.ndim))
     if not use_input_stats:
@@ -586,7 +637,10 @@ def cosine_similarity(x1, x2, dim=1, eps=1e-8):
 
 
 def dropout(input, p=0.5, training=True, inplace=False, *, generator=None):
-    """In training each number is set to 0 with probability p, the others are scaled by 1 / (1 - p) (Srivastava et al. 2014)."""
+    """In training each number is set to 0 with probability p, the others are scaled by 1 / (1 - p).
+
+    Source: Srivastava et al. 2014.
+    """
     if not 0 <= p <= 1:
         raise ArgumentError(message(f"dropout: p is a probability, 0 .. 1, got {p}."))
     if not training or p == 0:
@@ -623,8 +677,13 @@ def _difference(name, input, target):
     if not isinstance(target, Tensor):
         target = tensor(target)
     if input.shape != target.shape and input.numel() == target.numel():
-        raise ShapeError(message(f"{name}: the same count of numbers, but in different shapes: broadcasting would compare all with all.",
-                                 [("input", input.shape), ("target", target.shape)], "input.squeeze(-1) or target.view_as(input)."))
+        raise ShapeError(
+            message(
+                f"{name}: the same count of numbers, but in different shapes: broadcasting would compare all with all.",
+                [("input", input.shape), ("target", target.shape)],
+                "input.squeeze(-1) or target.view_as(input).",
+            )
+        )
     return input - target
 
 
@@ -653,7 +712,9 @@ def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
         ignore_index: examples with this target do not count.
     """
     if target.dtype.kind not in "iu":
-        raise DTypeError(message("nll_loss: classes are given as whole numbers.", [("target", target.dtype)], "target.long()."))
+        raise DTypeError(
+            message("nll_loss: classes are given as whole numbers.", [("target", target.dtype)], "target.long().")
+        )
     axis = 0 if input.ndim == 1 else 1
     if target.shape != input.shape[:axis] + input.shape[axis + 1:]:
         raise ShapeError(message("nll_loss: there must be one class number for each row of log probabilities.",
@@ -792,6 +853,10 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
         var = zeros(*input.shape, dtype=input.dtype, device=input.device) + var
     elif var.shape != input.shape and var.ndim == input.ndim - 1:
         var = md.unsqueeze(var, -1)
-    var = md.where(var < eps, var * 0 + eps, var) if not var.requires_grad else var + (md.clamp(var.detach(), min=eps) - var.detach())
+    var = (
+        md.where(var < eps, var * 0 + eps, var)
+        if not var.requires_grad
+        else var + (md.clamp(var.detach(), min=eps) - var.detach())
+    )
     loss = 0.5 * (md.log(var) + md.square(input - target) / var)
     return _reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)

@@ -19,7 +19,9 @@ def fans(tensor):
         ShapeError: the weight has fewer than two axes.
     """
     if tensor.ndim < 2:
-        raise ShapeError(message("init: fans are defined for weights of two axes and more.", [("weight", tensor.shape)]))
+        raise ShapeError(
+            message("init: fans are defined for weights of two axes and more.", [("weight", tensor.shape)])
+        )
     window = math.prod(tensor.shape[2:])
     return tensor.shape[1] * window, tensor.shape[0] * window
 
@@ -32,7 +34,9 @@ def calculate_gain(nonlinearity, param=None):
         return gains[nonlinearity]
     if nonlinearity in ("linear", "sigmoid", "conv1d", "conv2d"):
         return 1.0
-    raise ArgumentError(message(f"init: no gain is known for {nonlinearity!r}.", [("known", ", ".join([*gains, "linear", "sigmoid"]))]))
+    raise ArgumentError(
+        message(f"init: no gain is known for {nonlinearity!r}.", [("known", ", ".join([*gains, "linear", "sigmoid"]))])
+    )
 
 
 @no_grad()
@@ -73,7 +77,12 @@ def trunc_normal_(tensor, mean=0.0, std=1.0, a=-2.0, b=2.0, generator=None):
         if not outside.any():
             return tensor.copy_(values.astype(tensor.dtype))
         values[outside] = draw(int(outside.sum())) * std + mean
-    raise ArgumentError(message("trunc_normal_: hardly any number falls between the bounds.", [("a", a), ("b", b), ("mean", mean), ("std", std)]))
+    raise ArgumentError(
+        message(
+            "trunc_normal_: hardly any number falls between the bounds.",
+            [("a", a), ("b", b), ("mean", mean), ("std", std)],
+        )
+    )
 
 
 @no_grad()
@@ -83,7 +92,7 @@ def eye_(tensor):
 
 
 def xavier_uniform_(tensor, gain=1.0, generator=None):
-    """U(-a, a) with a = gain sqrt(6 / (fan_in + fan_out)): variance kept forward and backward (Glorot & Bengio 2010)."""
+    """U(-a, a) with a = gain sqrt(6 / (fan_in + fan_out)): keeps the variance both ways (Glorot & Bengio 2010)."""
     bound = gain * math.sqrt(6 / sum(fans(tensor)))
     return uniform_(tensor, -bound, bound, generator)
 
@@ -114,11 +123,18 @@ def kaiming_normal_(tensor, a=0.0, mode="fan_in", nonlinearity="leaky_relu", gen
 def orthogonal_(tensor, gain=1.0, generator=None):
     """Rows (or columns, if there are fewer) at right angles and of one length (Saxe et al. 2013)."""
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
-    flat = (generator or _random.default_generator).stream("cpu").standard_normal((max(rows, columns), min(rows, columns)))
+    flat = (
+        (generator or _random.default_generator).stream("cpu").standard_normal((max(rows, columns), min(rows, columns)))
+    )
     q, r = np.linalg.qr(flat)
     q *= np.sign(np.diag(r))                          # makes the draw even over all such matrices
     q = q if rows >= columns else q.T
     return tensor.copy_((gain * q).reshape(tensor.shape).astype(tensor.dtype))
 
 
-glorot_uniform_, glorot_normal_, he_uniform_, he_normal_ = xavier_uniform_, xavier_normal_, kaiming_uniform_, kaiming_normal_
+glorot_uniform_, glorot_normal_, he_uniform_, he_normal_ = (
+    xavier_uniform_,
+    xavier_normal_,
+    kaiming_uniform_,
+    kaiming_normal_,
+)

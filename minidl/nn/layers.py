@@ -23,7 +23,10 @@ def _positive(layer, **sizes):
 def _settings(module, *names, **if_not):
     """`in_channels, out_channels, stride=(2, 2)`: the first ones always, the others where they are not the default."""
     shown = [f"{name}={getattr(module, name)!r}" for name in names]
-    return ", ".join(shown + [f"{name}={getattr(module, name)!r}" for name, default in if_not.items() if getattr(module, name) != default])
+    return ", ".join(
+        shown
+        + [f"{name}={getattr(module, name)!r}" for name, default in if_not.items() if getattr(module, name) != default]
+    )
 
 
 # ---------------------------------------------------------------------- layers with weights
@@ -64,11 +67,25 @@ class Conv2d(Module):
         groups: the channels are cut into this many parts that do not see each other.
     """
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True, *, dtype=None):
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        bias=True,
+        *,
+        dtype=None,
+    ):
         super().__init__()
         _positive("Conv2d", in_channels=in_channels, out_channels=out_channels, groups=groups)
         if in_channels % groups or out_channels % groups:
-            raise ArgumentError(message(f"Conv2d: {in_channels} and {out_channels} channels cannot be cut into {groups} groups."))
+            raise ArgumentError(
+                message(f"Conv2d: {in_channels} and {out_channels} channels cannot be cut into {groups} groups.")
+            )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride = F.pair(kernel_size, "kernel_size"), F.pair(stride, "stride")
         self.padding = padding if isinstance(padding, str) else F.pair(padding, "padding")
@@ -85,9 +102,10 @@ class Conv2d(Module):
         return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
     def extra_repr(self):
-        more = _settings(self, padding=(0, 0), dilation=(1, 1), groups=1)
-        return f"{self.in_channels}, {self.out_channels}, {_settings(self, 'kernel_size', 'stride')}{', ' * bool(more)}{more}" + (
-            "" if self.bias is not None else ", bias=False")
+        shown = [f"{self.in_channels}, {self.out_channels}", _settings(self, "kernel_size", "stride")]
+        shown.append(_settings(self, padding=(0, 0), dilation=(1, 1), groups=1))
+        shown.append("" if self.bias is not None else "bias=False")
+        return ", ".join(text for text in shown if text)
 
 
 class Embedding(Module):
@@ -110,7 +128,9 @@ class Embedding(Module):
         return F.embedding(x, self.weight, self.padding_idx)
 
     def extra_repr(self):
-        return f"{self.num_embeddings}, {self.embedding_dim}" + ("" if self.padding_idx is None else f", padding_idx={self.padding_idx}")
+        return f"{self.num_embeddings}, {self.embedding_dim}" + (
+            "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        )
 
 
 class _BatchNorm(Module):
@@ -129,14 +149,20 @@ class _BatchNorm(Module):
 
     def forward(self, x):
         if x.ndim not in self.axes or x.shape[1] != self.num_features:
-            raise F.ShapeError(message(f"{type(self).__name__}: expected {self.shape_hint} with C = {self.num_features}.",
-                                       [("input", x.shape)]))
+            raise F.ShapeError(
+                message(
+                    f"{type(self).__name__}: expected {self.shape_hint} with C = {self.num_features}.",
+                    [("input", x.shape)],
+                )
+            )
         momentum = self.momentum
         if self.training and self.track_running_stats:
             self.num_batches_tracked.array += 1
             momentum = 1 / int(self.num_batches_tracked) if momentum is None else momentum
         batch_statistics = self.training or not self.track_running_stats
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, batch_statistics, momentum, self.eps)
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, batch_statistics, momentum, self.eps
+        )
 
     def extra_repr(self):
         return f"{self.num_features}, {_settings(self, 'eps', 'momentum', 'affine', 'track_running_stats')}"
@@ -247,7 +273,9 @@ def _activation(name, function, doc, **settings):
         Module.__init__(self)
         unknown = [k for k in kwargs if k not in names]
         if unknown or len(args) > len(names):
-            raise ArgumentError(message(f"{name}: unknown setting {(unknown or args)[0]!r}.", [("known", ", ".join(names) or "none")]))
+            raise ArgumentError(
+                message(f"{name}: unknown setting {(unknown or args)[0]!r}.", [("known", ", ".join(names) or "none")])
+            )
         vars(self).update({**settings, **dict(zip(names, args)), **kwargs})
 
     def forward(self, x):
@@ -256,14 +284,22 @@ def _activation(name, function, doc, **settings):
     def extra_repr(self):
         return _settings(self, *names)
 
-    return type(name, (Module,), {"__init__": __init__, "forward": forward, "extra_repr": extra_repr, "__doc__": doc, "__module__": __name__})
+    return type(
+        name,
+        (Module,),
+        {"__init__": __init__, "forward": forward, "extra_repr": extra_repr, "__doc__": doc, "__module__": __name__},
+    )
 
 
 ReLU = _activation("ReLU", F.relu, "x where it is positive, else 0.")
-LeakyReLU = _activation("LeakyReLU", F.leaky_relu, "x where it is positive, else negative_slope * x.", negative_slope=0.01)
+LeakyReLU = _activation(
+    "LeakyReLU", F.leaky_relu, "x where it is positive, else negative_slope * x.", negative_slope=0.01
+)
 Tanh = _activation("Tanh", F.tanh, "Hyperbolic tangent.")
 Sigmoid = _activation("Sigmoid", F.sigmoid, "1 / (1 + exp(-x)).")
-GELU = _activation("GELU", F.gelu, "x times the probability that a standard normal number is below x.", approximate="none")
+GELU = _activation(
+    "GELU", F.gelu, "x times the probability that a standard normal number is below x.", approximate="none"
+)
 Softmax = _activation("Softmax", F.softmax, "exp(x) / sum(exp(x)) along the axis `dim`.", dim=-1)
 LogSoftmax = _activation("LogSoftmax", F.log_softmax, "The logarithm of softmax along the axis `dim`.", dim=-1)
 
@@ -278,7 +314,11 @@ class _Loss(Module):
         super().__init__()
         unknown = [k for k in settings if k not in self.defaults]
         if unknown:
-            raise ArgumentError(message(f"{type(self).__name__}: unknown setting {unknown[0]!r}.", [("known", ", ".join(self.defaults))]))
+            raise ArgumentError(
+                message(
+                    f"{type(self).__name__}: unknown setting {unknown[0]!r}.", [("known", ", ".join(self.defaults))]
+                )
+            )
         for name, value in {**self.defaults, **settings}.items():
             if isinstance(value, Tensor):
                 self.register_buffer(name, value)

@@ -209,13 +209,21 @@ class Module:
         own = self.state_dict()
         missing, unexpected = [n for n in own if n not in state_dict], [n for n in state_dict if n not in own]
         if strict and (missing or unexpected):
-            raise ArgumentError(message(f"load_state_dict: the names do not match those of {type(self).__name__}.",
-                                        [("missing", ", ".join(missing) or "-"), ("unexpected", ", ".join(unexpected) or "-")],
-                                        "load_state_dict(..., strict=False) loads what matches."))
+            raise ArgumentError(
+                message(
+                    f"load_state_dict: the names do not match those of {type(self).__name__}.",
+                    [("missing", ", ".join(missing) or "-"), ("unexpected", ", ".join(unexpected) or "-")],
+                    "load_state_dict(..., strict=False) loads what matches.",
+                )
+            )
         for name, target in own.items():
             if name in state_dict and tuple(state_dict[name].shape) != target.shape:
-                raise ShapeError(message(f"load_state_dict: {name} has another shape.",
-                                         [("in the file", tuple(state_dict[name].shape)), (f"in {type(self).__name__}", target.shape)]))
+                raise ShapeError(
+                    message(
+                        f"load_state_dict: {name} has another shape.",
+                        [("in the file", tuple(state_dict[name].shape)), (f"in {type(self).__name__}", target.shape)],
+                    )
+                )
         for name, target in own.items():
             if name in state_dict:
                 _copy_into(target, state_dict[name])
@@ -320,6 +328,10 @@ class ModuleDict(Module):
 def _checked(module):
     if not isinstance(module, Module):
         what = module.__name__ if isinstance(module, type) else type(module).__name__
-        raise ArgumentError(message(f"expected a module, got {what}.",
-                                    try_="nn.ReLU() with brackets makes a module; a function such as F.relu goes into forward."))
+        raise ArgumentError(
+            message(
+                f"expected a module, got {what}.",
+                try_="nn.ReLU() with brackets makes a module; a function such as F.relu goes into forward.",
+            )
+        )
     return module

@@ -12,16 +12,14 @@
 An op takes its settings in one canonical form (axes as a tuple of numbers >= 0, strides as pairs);
 `minidl.functions` and `minidl.nn.functional` accept everything a person would write.
 """
-from . import conv, draws, elementwise, index, linear, pool, reduce, shape  # noqa: F401
 from ..primitive import registry
+from . import conv, draws, elementwise, index, linear, pool, reduce, shape  # noqa: F401
+
+globals().update(registry)           # ops.tanh is the primitive called tanh
 
 
 def __getattr__(name):
-    """`ops.tanh` is the primitive called tanh."""
+    """An op that was defined later, in a notebook for example, is found in the registry, too."""
     if name in registry:
         return registry[name]
     raise AttributeError(f"minidl has no primitive called {name!r}; the names are: {', '.join(sorted(registry))}")
-
-
-def __dir__():
-    return sorted({*globals(), *registry})

@@ -50,7 +50,9 @@ def _visible(count, size, offset, step):
     last = min(count, (size - 1 - offset) // step + 1)
     last = max(first, last)
     start = offset + first * step
-    return slice(start, max(start, start + (last - first - 1) * step + 1), step) if last > first else slice(0, 0), slice(first, last)
+    return slice(start, max(start, start + (last - first - 1) * step + 1), step) if last > first else slice(
+        0, 0
+    ), slice(first, last)
 
 
 def columns(xp, canvas, kernel, stride, dilation, out):
@@ -59,7 +61,9 @@ def columns(xp, canvas, kernel, stride, dilation, out):
     The windows are first only described, by strides that step through memory more than once; one
     copy then lays them out.
     """
-    n, _, _, c = canvas.shape
+    n, *size, c = canvas.shape
+    if any((o - 1) * s + d * (k - 1) >= n for n, o, k, s, d in zip(size, out, kernel, stride, dilation)):
+        raise ValueError("the windows reach beyond the image")        # as_strided would read foreign memory
     sn, sh, sw, sc = canvas.strides
     shape = (n, *out, *kernel, c)
     strides = (sn, sh * stride[0], sw * stride[1], sh * dilation[0], sw * dilation[1], sc)
@@ -154,7 +158,9 @@ def _(g, w, x_shape, stride, padding, dilation, groups):
 
 @conv2d.grad("w")
 def _(g, x, w_shape, stride, padding, dilation, groups):
-    return conv2d_weight_grad(x, g, kernel=w_shape[2:], stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return conv2d_weight_grad(
+        x, g, kernel=w_shape[2:], stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
 
 
 @conv2d_input_grad.grad("dy")
@@ -165,7 +171,9 @@ def _(g, w, dy_shape, stride, padding, dilation, groups):
 
 @conv2d_input_grad.grad("w")
 def _(g, dy, w_shape, stride, padding, dilation, groups):
-    return conv2d_weight_grad(g, dy, kernel=w_shape[2:], stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return conv2d_weight_grad(
+        g, dy, kernel=w_shape[2:], stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
 
 
 @conv2d_weight_grad.grad("x")
@@ -190,14 +198,20 @@ def _(x, w, *, stride, padding, dilation, groups):
         _clash("images and filters have four axes each.", facts, "x.unsqueeze(0) makes a batch of one image.")
     if x[1] != w[1] * groups:
         channels = "1 channel" if x[1] == 1 else f"{x[1]} channels"
-        _clash(f"the images have {channels} but each filter expects {w[1] * groups}.", [*facts, ("groups", groups)][:2 + (groups > 1)],
-               f"Conv2d(in_channels={x[1]}, ...), or check the order of the axes (minidl wants N C H W).")
+        _clash(
+            f"the images have {channels} but each filter expects {w[1] * groups}.",
+            [*facts, ("groups", groups)][: 2 + (groups > 1)],
+            f"Conv2d(in_channels={x[1]}, ...), or check the order of the axes (minidl wants N C H W).",
+        )
     if w[0] % groups:
         _clash(f"{w[0]} filters cannot be shared out to {groups} groups.", facts)
     out = output_size(x[2:], w[2:], stride, padding, dilation)
     if min(out) < 1:
-        _clash(f"the window does not fit into the image, the output would be {out[0]} x {out[1]}.",
-               [*facts, ("padding", padding), ("dilation", dilation)], "a smaller kernel, more padding or larger images.")
+        _clash(
+            f"the window does not fit into the image, the output would be {out[0]} x {out[1]}.",
+            [*facts, ("padding", padding), ("dilation", dilation)],
+            "a smaller kernel, more padding or larger images.",
+        )
     return (x[0], w[0], *out)
 
 
@@ -206,7 +220,10 @@ def _(dy, w, *, size, stride, padding, dilation, groups):
     x = (dy[0], w[1] * groups, *size)
     y = conv2d.shape_rule(x, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
     if y[1] != dy[1] or any(n > m for n, m in zip(dy[2:], y[2:])):
-        _clash("these output gradients do not belong to an input of this size.", [("dy", dy), ("weight", w), ("size", size)])
+        _clash(
+            "these output gradients do not belong to an input of this size.",
+            [("dy", dy), ("weight", w), ("size", size)],
+        )
     return x
 
 
@@ -214,5 +231,8 @@ def _(dy, w, *, size, stride, padding, dilation, groups):
 def _(x, dy, *, kernel, stride, padding, dilation, groups):
     w = (dy[1], x[1] // groups, *kernel)
     if conv2d.shape_rule(x, w, stride=stride, padding=padding, dilation=dilation, groups=groups) != tuple(dy):
-        _clash("these output gradients do not belong to filters of this size.", [("input", x), ("dy", dy), ("kernel", kernel)])
+        _clash(
+            "these output gradients do not belong to filters of this size.",
+            [("input", x), ("dy", dy), ("kernel", kernel)],
+        )
     return w

@@ -19,12 +19,19 @@ def broadcast(name, *shapes):
     for axis in range(-max(map(len, shapes), default=0), 0):
         sizes = {s[axis] for s in shapes if len(s) >= -axis} - {1}
         if len(sizes) > 1:
-            raise ShapeError(message(
-                f"{name}: the shapes cannot be broadcast, axis {axis} has the sizes {' and '.join(map(str, sorted(sizes)))}.",
-                [(f"input {k}", s) for k, s in enumerate(shapes)],
-                "make the sizes equal, or 1 where the numbers shall be repeated (x.unsqueeze adds an axis)."))
+            raise ShapeError(
+                message(
+                    f"{name}: the shapes cannot be broadcast, axis {axis} has the sizes {_listed(sizes)}.",
+                    [(f"input {k}", s) for k, s in enumerate(shapes)],
+                    "make the sizes equal, or 1 where the numbers shall be repeated (x.unsqueeze adds an axis).",
+                )
+            )
         out.append(sizes.pop() if sizes else 1)
     return tuple(out)
+
+
+def _listed(sizes):
+    return " and ".join(map(str, sorted(sizes)))
 
 
 def elementwise(forward=None, **about):
@@ -120,14 +127,15 @@ def pow(xp, x, y):
 
 @pow.grad("x")
 def _(g, x, y):                      # y x^(y-1), and 0 where y is 0, also at x = 0
-    if is_number(y) and y:           # the usual case, x ** 3; a plain number leaves the dtype alone
-        return g * (y * pow(x, y - 1))
+    if is_number(y):                 # the usual case, x ** 3; a plain number leaves the dtype alone
+        return g * (y * pow(x, y - 1) if y else 0)
     return g * (y * pow(x, where(equal(y, 0), 1.0, y - 1)))
 
 
 @pow.grad("y")
 def _(g, out, x, y):                 # x^y log x, and 0 where x is 0 and the power is, too
-    return where(logical_and(equal(x, 0), greater_equal(y, 0)), 0.0, g * out * log(where(equal(x, 0), 1.0, x)))
+    flat = logical_and(equal(x, 0), greater_equal(y, 0))
+    return where(flat, 0.0, g * out * log(where(flat, 1.0, x)))
 
 
 @elementwise(symbol="mod", ufunc="remainder")
@@ -287,8 +295,9 @@ def _(g, x, y):
 
 @elementwise(symbol="σ", onnx="Sigmoid")
 def sigmoid(xp, x):
-    """1 / (1 + exp(-x)), by the half-angle form of tanh: no overflow anywhere."""
-    return xp.tanh(x * 0.5) * 0.5 + 0.5
+    """1 / (1 + exp(-x)): exact to the last digits also where it is nearly 0, as tanh(x / 2) / 2 + 1/2 is not."""
+    with np.errstate(over="ignore"):                  # exp(-x) may become inf, for 1 / inf is 0
+        return 1 / (1 + xp.exp(-x))
 
 
 @sigmoid.grad("x")

@@ -17,7 +17,10 @@ from .elementwise import broadcast
 @primitive(symbol="[ ]", onnx="Slice", view=True)
 def getitem(xp, x, *, key):
     """x[key] for a key of whole numbers, slices, None and Ellipsis; a view."""
-    return x[key]
+    out = x[key]
+    if isinstance(out, np.generic):      # NumPy makes a number of a single entry; with an Ellipsis it stays a view
+        return x[(*key, ...) if isinstance(key, tuple) else (key, ...)]
+    return out
 
 
 @getitem.grad("x")
@@ -56,7 +59,7 @@ def _(x, *, shape, key):
 
 
 # ---------------------------------------------------------------------- along one axis
-@primitive(symbol="take", onnx="Gather")
+@primitive(symbol="take", onnx="Gather", dtype="x")
 def take(xp, x, index, *, dim):
     """The slices of x along one axis, in the order that `index` names them (an embedding, for axis 0)."""
     return xp.take(x, index, axis=dim)
@@ -72,7 +75,7 @@ def _(x, index, *, dim):
     return x[:dim] + index + x[dim + 1:]
 
 
-@primitive(symbol="add_along")
+@primitive(symbol="add_along", dtype="x")
 def add_along(xp, x, index, *, shape, dim):
     """Zeros of the given shape, with the slices of x added where `index` says; repeated ones add up."""
     out = xp.zeros(shape, dtype=x.dtype)
@@ -91,7 +94,7 @@ def _(x, index, *, shape, dim):
 
 
 # ---------------------------------------------------------------------- anywhere
-@primitive(symbol="[ ]", onnx="GatherND")
+@primitive(symbol="[ ]", onnx="GatherND", dtype="x")
 def take_at(xp, x, positions):
     """The numbers at these positions of x, counted in reading order."""
     return x.reshape(-1)[positions]
@@ -107,7 +110,7 @@ def _(x, positions):
     return positions
 
 
-@primitive(symbol="add_at")
+@primitive(symbol="add_at", dtype="x")
 def add_at(xp, x, positions, *, shape):
     """Zeros of the given shape, with x added at these positions in reading order; repeated ones add up."""
     out = xp.zeros(shape, dtype=x.dtype)
@@ -126,7 +129,7 @@ def _(x, positions, *, shape):
     return shape
 
 
-@primitive(symbol="[ ]=", onnx="ScatterND")
+@primitive(symbol="[ ]=", onnx="ScatterND", dtype="x")
 def overwrite(xp, x, y, positions):
     """x with y in place of the numbers at these positions in reading order."""
     out = xp.array(x, order="C")                    # reshape(-1) must be a view

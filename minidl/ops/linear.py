@@ -20,15 +20,20 @@ def _(g, y):
 
 
 @matmul.grad("y")
-def _(g, x):                         # swapped twice, so that the gradient of a transposed weight lies in memory as the weight does
+def _(g, x):  # swapped twice, so that the gradient of a transposed weight lies in memory as the weight does
     return swap(matmul(swap(g), x))
 
 
 @matmul.shape
 def _(x, y):
     if len(x) < 2 or len(y) < 2 or x[-1] != y[-2]:
-        raise ShapeError(message("matmul: the columns of the first must match the rows of the second.",
-                                 [("x", x, "... M K"), ("y", y, "... K N")], "transpose one of them, or check in_features."))
+        raise ShapeError(
+            message(
+                "matmul: the columns of the first must match the rows of the second.",
+                [("x", x, "... M K"), ("y", y, "... K N")],
+                "transpose one of them, or check in_features.",
+            )
+        )
     return (*broadcast("matmul", x[:-2], y[:-2]), x[-2], y[-1])
 
 

@@ -75,8 +75,12 @@ def max_pool2d_unpool(xp, dy, x, y, *, kernel, stride, padding, dilation):
     """Each dy put where the largest number of its window stood in x; overlapping windows add up."""
     canvas = canvas_of(xp, x, -xp.inf, y.shape[2:], kernel, stride, padding, dilation)
     dx = xp.zeros_like(canvas)
+    apart = all(s >= d * (k - 1) + 1 for s, k, d in zip(stride, kernel, dilation))
     for place, mask in winners(xp, canvas, y, (kernel, stride, dilation)):
-        dx[place] += dy * mask
+        if apart:                                     # no number belongs to two windows: nothing to add up
+            xp.multiply(dy, mask, out=dx[place])
+        else:
+            dx[place] += dy * mask
     h, w = x.shape[2:]
     return dx[:, :, padding[0]:padding[0] + h, padding[1]:padding[1] + w]
 
@@ -116,13 +120,22 @@ for _op in (max_pool2d_unpool, max_pool2d_pick):      # which number is the larg
 def _(x, *, kernel, stride, padding, dilation, ceil_mode):
     facts = [("input", x, "N C H W"), ("kernel", kernel)]
     if len(x) != 4:
-        raise ShapeError(message("max_pool2d: images have four axes.", facts, "x.unsqueeze(0) makes a batch of one image."))
+        raise ShapeError(
+            message("max_pool2d: images have four axes.", facts, "x.unsqueeze(0) makes a batch of one image.")
+        )
     if any(2 * p > k for p, k in zip(padding, kernel)):
-        raise ShapeError(message("max_pool2d: the padding may be at most half of the kernel.", [*facts, ("padding", padding)]))
+        raise ShapeError(
+            message("max_pool2d: the padding may be at most half of the kernel.", [*facts, ("padding", padding)])
+        )
     size = pooled_size(x[2:], kernel, stride, padding, dilation, ceil_mode)
     if min(size) < 1:
-        raise ShapeError(message(f"max_pool2d: the window does not fit into the image, the output would be {size[0]} x {size[1]}.",
-                                 facts, "a smaller kernel, or larger images."))
+        raise ShapeError(
+            message(
+                f"max_pool2d: the window does not fit into the image, the output would be {size[0]} x {size[1]}.",
+                facts,
+                "a smaller kernel, or larger images.",
+            )
+        )
     return (*x[:2], *size)
 
 

@@ -21,7 +21,20 @@ def spread(g, shape, dim):
 @primitive(symbol="Σ", onnx="ReduceSum")
 def sum(xp, x, *, dim, keepdim=False):
     """The sum over the axes `dim`."""
+    if len(dim) == x.ndim - 1 and x.size > 4096 and x.dtype.kind == "f":
+        (kept,) = set(range(x.ndim)) - set(dim)
+        if x.strides[kept] == x.itemsize:
+            return _sum_of_rows(xp, x, kept).reshape(reduced(x.shape, dim, keepdim))
     return xp.sum(x, axis=dim, keepdims=keepdim)
+
+
+def _sum_of_rows(xp, x, kept):
+    """The sum over all axes but the one that lies innermost in memory (channels), as ones @ rows.
+
+    NumPy adds up short rows one by one; a matrix product is four times faster.
+    """
+    rows = xp.moveaxis(x, kept, -1).reshape(-1, x.shape[kept])
+    return xp.ones(len(rows), dtype=x.dtype) @ rows
 
 
 @sum.grad("x")
@@ -97,10 +110,17 @@ def argsort(xp, x, *, dim):
     return xp.argsort(x, axis=dim, kind="stable")
 
 
+def largest(xp, x, dim):
+    """The largest number over the axes `dim`, which stay with size 1; -inf if there is none."""
+    if x.size:
+        return xp.max(x, axis=dim, keepdims=True)
+    return xp.full(reduced(x.shape, dim, True), -xp.inf, dtype=x.dtype)       # CuPy's max has no `initial`
+
+
 @primitive(onnx="Softmax")
 def softmax(xp, x, *, dim):
     """exp(x) / sum(exp(x)) along one axis; the largest is subtracted first, so nothing overflows."""
-    e = xp.exp(x - xp.max(x, axis=dim, keepdims=True, initial=-xp.inf))
+    e = xp.exp(x - largest(xp, x, (dim,)))
     return e / xp.sum(e, axis=dim, keepdims=True)
 
 
@@ -112,8 +132,9 @@ def _(g, out, dim):
 @primitive(onnx="LogSoftmax")
 def log_softmax(xp, x, *, dim):
     """x - log(sum(exp(x))) along one axis, without overflow."""
-    shifted = x - xp.max(x, axis=dim, keepdims=True, initial=-xp.inf)
-    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=dim, keepdims=True))
+    shifted = x - largest(xp, x, (dim,))
+    with _quiet(xp):
+        return shifted - xp.log(xp.sum(xp.exp(shifted), axis=dim, keepdims=True))
 
 
 @log_softmax.grad("x")
@@ -124,7 +145,7 @@ def _(g, out, dim):
 @primitive(symbol="logsumexp", onnx="ReduceLogSumExp")
 def logsumexp(xp, x, *, dim, keepdim=False):
     """log(sum(exp(x))) over the axes `dim`, without overflow; of infinities too."""
-    top = xp.max(x, axis=dim, keepdims=True, initial=-xp.inf)
+    top = largest(xp, x, dim)
     top = xp.where(xp.isfinite(top), top, 0)          # inf - inf is nan
     total = xp.sum(xp.exp(x - top), axis=dim, keepdims=True)
     with _quiet(xp):

@@ -1,0 +1,106 @@
+"""What is done to all gradients, or to all parameters, of a model at once.
+
+    clip_grad_norm_         scale the gradients down if together they are too long
+    clip_grad_value_        cut each number of the gradients off at a bound
+    parameters_to_vector    all parameters, one after the other, as one vector
+    vector_to_parameters    the way back
+"""
+import math
+
+import numpy as np
+
+from .. import backend, functions
+from ..errors import ArgumentError, GradientError, ShapeError, message
+from ..tensor import Tensor, wrap
+
+
+def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=False):
+    """Scale all gradients by one factor, so that the vector of all of them is no longer than `max_norm`.
+
+        g <- g * min(1, max_norm / (norm + 1e-6)),     norm = (sum over all numbers of |g|^norm_type)^(1 / norm_type)
+
+    The direction stays. Source: R. Pascanu, T. Mikolov, Y. Bengio, On the difficulty of training recurrent neural
+    networks, ICML 2013.
+
+    Args:
+        parameters: a tensor or several; those without a gradient are passed over.
+        max_norm: the length allowed.
+        norm_type: which length; `float("inf")` for the largest number.
+        error_if_nonfinite: raise if the length is infinite or not a number.
+
+    Returns:
+        the length before clipping, a tensor without axes.
+
+    Raises:
+        GradientError: the length is not finite and `error_if_nonfinite` is set.
+
+    >>> import minidl as md
+    >>> w = md.zeros(2, requires_grad=True)
+    >>> w.grad = md.tensor([3.0, 4.0])
+    >>> clip_grad_norm_([w], max_norm=1.0), w.grad
+    (tensor(5.), tensor([0.6, 0.8]))
+    """
+    having = _with_gradient(parameters)
+    if not having:
+        return Tensor(np.zeros((), np.float32))
+    with np.errstate(all="ignore"):
+        total = _length([_length(p.grad.array, norm_type) for p in having], norm_type)
+        if error_if_nonfinite and not math.isfinite(total):
+            raise GradientError(message("clip_grad_norm_: the gradients are not finite, so they cannot be clipped.",
+                                        [("norm", total)], "look for what overflows, or lower the learning rate."))
+        scale = max_norm / (total + 1e-6)
+        if not scale >= 1:                            # so that "not a number" shows in every gradient
+            _replace(having, lambda xp, g: g * scale)
+    xp = backend.of(having[0].grad.array).xp
+    return Tensor(xp.asarray(total, dtype=having[0].grad.dtype))
+
+
+def clip_grad_value_(parameters, clip_value):
+    """Cut each number of the gradients off at plus and minus `clip_value`; this may change their direction."""
+    bound = float(clip_value)
+    if not bound >= 0:
+        raise ArgumentError(message("clip_grad_value_: the bound must be 0 or more.", [("clip_value", clip_value)]))
+    _replace(_with_gradient(parameters), lambda xp, g: xp.clip(g, -bound, bound))
+
+
+def parameters_to_vector(parameters):
+    """All numbers of the parameters in one vector, in order; gradients flow back through it."""
+    return functions.cat([functions.reshape(p, (-1,)) for p in _listed(parameters)])
+
+
+def vector_to_parameters(vec, parameters):
+    """Copy the numbers of a vector into the parameters, in order.
+
+    Raises:
+        ShapeError: the vector has more or fewer numbers than the parameters.
+    """
+    parameters = _listed(parameters)
+    needed = sum(p.numel() for p in parameters)
+    if vec.shape != (needed,):
+        raise ShapeError(message("vector_to_parameters: the vector must have one number for each of the parameters'.",
+                                 [("vector", vec.shape), ("parameters", (needed,))]))
+    start = 0
+    for p in parameters:
+        p.array[...] = vec.array[start:start + p.numel()].reshape(p.shape)
+        p.mark_written("vector_to_parameters")
+        start += p.numel()
+
+
+def _listed(parameters):
+    return [parameters] if isinstance(parameters, Tensor) else list(parameters)
+
+
+def _with_gradient(parameters):
+    return [p for p in _listed(parameters) if p.grad is not None]
+
+
+def _replace(parameters, function):
+    """New gradients in place of the old ones: whoever holds an old array keeps what he has."""
+    for p in parameters:
+        p.grad = wrap(backend.of(p.array).xp.asarray(function(backend.of(p.array).xp, p.grad.array)))
+
+
+def _length(numbers, norm_type):
+    """The norm of an array, whatever its shape, or of a list of numbers, as a Python float."""
+    xp = backend.of(numbers).xp
+    return float(xp.linalg.norm(xp.asarray(numbers).reshape(-1), norm_type))
