@@ -34,18 +34,12 @@ uint8, int8, int16 = _np.dtype("uint8"), _np.dtype("int8"), _np.dtype("int16")
 int32, int64, bool = _np.dtype("int32"), _np.dtype("int64"), _np.dtype("bool")
 half, float, double, short, int, long = float16, float32, float64, int16, int32, int64
 
-from . import (  # noqa: E402
-    autograd,
-    backend,
-    errors,
-    nn,  # noqa: E402
-    ops,
-    random,
-)
-from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled  # noqa: E402
-from .backend import cuda, device  # noqa: E402
-from .creation import *  # noqa: E402, F403
-from .functions import *  # noqa: E402, F403
-from .primitive import Primitive, primitive  # noqa: E402
-from .random import Generator, get_rng_state, initial_seed, manual_seed, set_rng_state  # noqa: E402
-from .tensor import Tensor, as_tensor, from_numpy, is_tensor, result_type, tensor  # noqa: E402
+from . import autograd, backend, data, errors, nn, ops, optim, random
+from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from .backend import cuda, device
+from .creation import *
+from .functions import *
+from .primitive import Primitive, primitive
+from .random import Generator, get_rng_state, initial_seed, manual_seed, set_rng_state
+from .serialize import load, save
+from .tensor import Tensor, as_tensor, from_numpy, is_tensor, result_type, tensor

@@ -1165,14 +1165,15 @@ def is_floating_point(input):
 
 # ---------------------------------------------------------------------- one table ties them to Tensor
 NAMES = """
-    add sub mul div floor_divide remainder pow maximum minimum logaddexp where clamp exp expm1 log log1p log2 log10 sqrt
-    rsqrt reciprocal sigmoid erf sin cos tan asin acos atan sinh cosh tanh neg abs sign square relu clone floor ceil
-    trunc round eq ne lt le gt ge logical_and logical_or logical_xor logical_not isnan isinf isfinite equal isclose allclose
-    sum mean var std prod amax amin max min argmax argmin any all logsumexp norm softmax log_softmax cumsum cumprod
-    reshape view view_as flatten unflatten permute transpose swapaxes t movedim squeeze unsqueeze expand expand_as
-    broadcast_to repeat tile repeat_interleave split chunk unbind narrow select flip roll tril triu diagonal diag
-    gather take_along_dim scatter scatter_add index_select index_add masked_select masked_fill nonzero unique argsort
-    sort topk matmul dot mm mv bmm addmm baddbmm outer contiguous
+    add sub mul div floor_divide remainder pow maximum minimum logaddexp where clamp exp expm1 log log1p log2
+    log10 sqrt rsqrt reciprocal sigmoid erf sin cos tan asin acos atan sinh cosh tanh neg abs sign square relu
+    clone floor ceil trunc round eq ne lt le gt ge logical_and logical_or logical_xor logical_not isnan isinf
+    isfinite equal isclose allclose sum mean var std prod amax amin max min argmax argmin any all logsumexp norm
+    softmax log_softmax cumsum cumprod reshape view view_as flatten unflatten permute transpose swapaxes t
+    movedim squeeze unsqueeze expand expand_as broadcast_to repeat tile repeat_interleave split chunk unbind
+    narrow select flip roll tril triu diagonal diag gather take_along_dim scatter scatter_add index_select
+    index_add masked_select masked_fill nonzero unique argsort sort topk matmul dot mm mv bmm addmm baddbmm
+    outer contiguous
 """.split()                                           # both md.name(x) and x.name()
 FUNCTIONS_ONLY = """
     broadcast_tensors cat concat stack einsum numel is_floating_point true_divide multiply subtract negative clip

@@ -3,6 +3,8 @@
 Nothing in minidl draws from a hidden global of NumPy. What is random takes a `Generator`; who gives
 none gets the default one, which `md.manual_seed` restarts.
 """
+import os
+
 import numpy as np
 
 from . import backend as _backend
@@ -21,7 +23,7 @@ class Generator:
     """
 
     def __init__(self, seed=None):
-        self.manual_seed(np.random.SeedSequence().entropy if seed is None else seed)
+        self.manual_seed(int.from_bytes(os.urandom(8), "little") if seed is None else seed)
 
     def manual_seed(self, seed):
         """Start the stream again from `seed`; returns the generator."""

@@ -19,8 +19,9 @@ of each array; a blob of bytes is an array of uint8. `tree` is the object: None,
 and integers of up to 64 bits are what JSON calls them, and the rest has a tag:
 
     {"dict": [[key, value], ...]}     {"ordereddict": [[key, value], ...]}     {"tuple": [...]}
-    {"int": "-0x1f"}                  {"float": "7ff8000000000000"}            its 64 bits
-    {"array": k}  {"scalar": k}  {"bytes": k}                                  k counts in `arrays`
+    {"int": "-0x1f"}                  {"float": "7ff8000000000000"}, its 64 bits
+    {"str": "eda080"}                 UTF-8, for text with lone surrogates
+    {"array": k}  {"scalar": k}  {"bytes": k}                                  k counts in `arrays`, from 0
     {"tensor": k, "requires_grad": false, "device": "cpu"}
 
 A file is written beside its target under a name that ends in `.tmp`, forced to the disk, and renamed. Whoever reads
@@ -77,8 +78,10 @@ class _Writer:
     def encode(self, obj, path, depth):
         """The tree of `obj`; `path` is the linked list (path of what holds it, key)."""
         kind = type(obj)
-        if obj is None or kind is bool or kind is str:
+        if obj is None or kind is bool:
             return obj
+        if kind is str:
+            return obj if _is_unicode(obj) else {"str": obj.encode("utf-8", "surrogatepass").hex()}
         if kind is float:
             return obj if math.isfinite(obj) else {"float": struct.pack(">d", obj).hex()}
         if kind is int:
@@ -120,6 +123,14 @@ class _Writer:
                                           [("dtype", array.dtype)], "convert it first, to float64 or to a list."))
         self.arrays.append(array)
         return len(self.arrays) - 1
+
+
+def _is_unicode(text):
+    """False if there are lone halves of surrogate pairs in it, two of which JSON would take for one character."""
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _unsupported(obj, path):
@@ -321,7 +332,7 @@ class _Reader:
             return [self.decode(item) for item in tree]
         if not isinstance(tree, dict):
             return tree
-        tag, content = next(iter(tree.items()))
+        (tag, content), *_ = tree.items()
         return getattr(self, f"_read_{tag}")(content, tree)
 
     def _read_dict(self, pairs, tree):
@@ -335,6 +346,9 @@ class _Reader:
 
     def _read_int(self, digits, tree):
         return int(digits, 16)
+
+    def _read_str(self, octets, tree):
+        return bytes.fromhex(octets).decode("utf-8", "surrogatepass")
 
     def _read_float(self, bits, tree):
         return struct.unpack(">d", bytes.fromhex(bits))[0]

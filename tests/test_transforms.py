@@ -49,7 +49,8 @@ def test_to_tensor_leaves_floats_unscaled_and_refuses_the_rest():
 def test_normalize_by_channel():
     x = images(2, 3, 4, 5)
     out = data.Normalize([0.1, 0.2, 0.3], [1, 2, 4]).batch(x)
-    expected = (x - np.array([0.1, 0.2, 0.3], np.float32)[:, None, None]) / np.array([1, 2, 4], np.float32)[:, None, None]
+    mean, std = np.array([[0.1, 0.2, 0.3], [1, 2, 4]], np.float32)[:, :, None, None]
+    expected = (x - mean) / std
     assert np.array_equal(out, expected) and out.dtype == np.float32
     assert np.allclose(data.Normalize(0.5, 2)(md.tensor(x[0])).numpy(), (x[0] - 0.5) / 2)
     assert data.Normalize((0.5,), (2,))(x[0, 0]).shape == (4, 5)
@@ -100,9 +101,11 @@ def test_one_by_one_and_all_at_once_agree(name, shape):
 @pytest.mark.parametrize("name", RANDOM)
 def test_draws_come_from_the_generator_alone(name):
     x = images(20, 7, 6)
-    hidden, default = np.random.get_state()[1].copy(), md.get_rng_state()
+    default = md.get_rng_state()
+    hidden = np.random.get_state()[1].copy()  # noqa: NPY002
     first = RANDOM[name](md.Generator(4)).batch(x)
-    assert md.get_rng_state() == default and np.array_equal(np.random.get_state()[1], hidden)
+    assert md.get_rng_state() == default
+    assert np.array_equal(np.random.get_state()[1], hidden)  # noqa: NPY002
     assert np.array_equal(first, RANDOM[name](md.Generator(4)).batch(x))
     md.manual_seed(4)
     assert np.array_equal(RANDOM[name](None).batch(x), first)

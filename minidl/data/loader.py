@@ -48,7 +48,9 @@ class DataLoader:
     def __init__(self, dataset, batch_size=1, shuffle=False, sampler=None, batch_sampler=None, num_workers=0,
                  collate_fn=None, pin_memory=False, drop_last=False, *, generator=None, prefetch=0,
                  persistent_workers=False):
-        _check_settings(dataset, batch_size, shuffle, sampler, batch_sampler, drop_last, max(num_workers, prefetch))
+        _check_settings(dataset, batch_size, shuffle, sampler, batch_sampler, drop_last)
+        _check_count("num_workers", num_workers)
+        _check_count("prefetch", prefetch)
         if batch_sampler is None:
             if sampler is None:
                 sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
@@ -223,7 +225,7 @@ def _shortened(numbers, most=16):
     return ", ".join(numbers[:most]) + (", ..." if len(numbers) > most else "")
 
 
-def _check_settings(dataset, batch_size, shuffle, sampler, batch_sampler, drop_last, prefetch):
+def _check_settings(dataset, batch_size, shuffle, sampler, batch_sampler, drop_last):
     if not hasattr(dataset, "__getitem__"):
         raise ArgumentError(message(f"DataLoader: a {type(dataset).__name__} is no data set.",
                                     try_="a class with __len__ and __getitem__, or a list."))
@@ -232,5 +234,8 @@ def _check_settings(dataset, batch_size, shuffle, sampler, batch_sampler, drop_l
     if sampler is not None and shuffle:
         raise ArgumentError(message("DataLoader: a sampler decides the order, so shuffle=True has nothing to say.",
                                     try_="give one of the two."))
-    if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 0:
-        raise ArgumentError(f"DataLoader: prefetch and num_workers are whole numbers of 0 or more, got {prefetch!r}.")
+
+
+def _check_count(name, value):
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ArgumentError(f"DataLoader: {name} is a whole number of 0 or more, got {value!r}.")

@@ -6,7 +6,7 @@
     init         first values
     utils        gradient clipping
 """
-from . import functional, init  # noqa: F401
+from . import functional, init, utils
 from .layers import (  # noqa: F401
     GELU,
     AdaptiveAvgPool2d,

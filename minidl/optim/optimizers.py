@@ -255,7 +255,7 @@ class Optimizer:
             return int(value)
         if isinstance(value, (bool, int, float, str)):
             return value
-        array = np.array(value.host_array() if isinstance(value, Tensor) else value, dtype=p.dtype)
+        array = np.asarray(value.host_array() if isinstance(value, Tensor) else value).astype(p.dtype)     # a copy
         if array.shape != p.shape:
             raise ShapeError(message(f"{self._name}: the saved {name} does not fit parameter {k}.",
                                      [("saved", array.shape), ("parameter", p.shape)],

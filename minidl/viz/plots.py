@@ -61,6 +61,15 @@ def plural(count, one, many=""):
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def article(name):
+    """The name of a class after its article.
+
+    >>> article("7"), article("8"), article("egg")
+    ('a 7', 'an 8', 'an egg')
+    """
+    return f"{'an' if name[0] in 'aeiouAEIOU8' or name in ('11', '18') else 'a'} {name}"
+
+
 def percent(p):
     """A share in words: `98.4 %`, and neither 0 nor 100 unless it is exactly that.
 
@@ -123,6 +132,7 @@ def legend(figure, image, axes, label):
 
 def end_labels(ax, ends):
     """The name of each line at its right end, moved apart where ends meet; `ends` holds (name, x, y, colour)."""
+    ax.autoscale_view()                               # else the scale is not known before the figure is drawn
     to_axes = ax.transData + ax.transAxes.inverted()
     heights = [to_axes.transform((x, y))[1] for _, x, y, _ in ends]
     places, least = {}, -math.inf
@@ -301,15 +311,16 @@ def mistakes(images, truth, probabilities, classes=None, count=6, columns=3):
     columns = min(columns, max(1, len(worst)))
     figure, axes = canvas(max(1, -(-len(worst) // columns)), 2 * columns, size=(1.25, 1.5))
     for k, (ax, bars) in zip(worst, axes.reshape(-1, 2)):
-        bare(ax, f"a {classes[truth[k]]}, taken for {classes[guess[k]]}")
+        bare(ax, f"{article(classes[truth[k]])}, taken for {article(classes[guess[k]])}")
         shade(ax, planes[k], np.nanmin(planes[k]), np.nanmax(planes[k]), shades(PAPER, INK))
         _probabilities(bars, p[k], classes, truth[k], guess[k])
     blank(axes.flat[2 * len(worst):])
-    told = [f"a {classes[truth[k]]} taken for {classes[guess[k]]} "
+    told = [f"{article(classes[truth[k]])} taken for {article(classes[guess[k]])} "
             f"({percent(p[k, guess[k]])}, {percent(left[k])} for the truth)" for k in worst]
     if not told:
         return Picture(figure, f"No mistake in {plural(len(p), 'answer')}.")
-    return Picture(figure, f"The {len(worst)} worst of {plural(len(wrong), 'mistake')} in {len(p):,}: {'; '.join(told)}.")
+    found = plural(len(wrong), "mistake")
+    return Picture(figure, f"The {len(worst)} worst of {found} in {len(p):,}: {'; '.join(told)}.")
 
 
 def _probabilities(ax, p, classes, truth, guess):
@@ -370,7 +381,8 @@ def feature_maps(activations, first=8):
     figure, axes = canvas(len(layers), columns, size=(0.95, 1.05))
     for row, (name, x) in zip(axes, layers.items()):
         _maps(row, x, columns)
-        row[0].set_title(f"{name} {' x '.join(map(str, x.shape))}".strip(), loc="left", fontsize=9, pad=2)
+        title = f"{name}   {x.shape[0]} x {x.shape[1]} x {x.shape[2]}".strip()
+        row[0].set_title(title, loc="left", fontsize=9, pad=2)
     told = [_maps_told(name, x, columns) for name, x in layers.items()]
     return Picture(figure, f"Feature maps of one picture. {' '.join(told)}")
 
@@ -398,6 +410,6 @@ def _maps(row, x, columns):
 def _maps_told(name, x, columns):
     """One layer in words."""
     count, cut = plural(len(x), "map"), f", the first {columns} shown" if len(x) > columns else ""
-    lit = (f"from {np.nanmin(x):.2g} to {np.nanmax(x):.2g}" if np.nanmin(x) < 0
-           else f"{percent(float((x > 0).mean()))} of the numbers above 0, the largest {np.nanmax(x):.2g}")
+    lit = f"{percent(float((x > 0).mean()))} of the numbers above 0, the largest {np.nanmax(x):.2g}"
+    lit = f"from {np.nanmin(x):.2g} to {np.nanmax(x):.2g}" if np.nanmin(x) < 0 else lit
     return f"{name and name + ': '}{count} of {x.shape[1]} x {x.shape[2]}{cut}, {lit}."
