@@ -11,6 +11,7 @@ Methods such as `x.sum(dim=1)` are the functions of the same name; functions.py 
 """
 import itertools
 import threading
+import weakref
 
 import numpy as np
 
@@ -121,8 +122,8 @@ def apply(op, args, meta):
         if isinstance(a, Tensor):
             if a.requires_grad:
                 mask |= bit
-                if a._view is not None and a._view.seen < a._memory.rerouted:
-                    raise _stale_view(op, a)
+            if a._view is not None and a._view.seen < a._memory.rerouted and mode.recording:
+                raise _stale_view(op, a)
             sources.append(a.node or a)
             a = a.array
         else:
@@ -428,8 +429,12 @@ class Tensor(Recordable):
     def retain_grad(self):
         """Keep the gradient of this computed tensor in `.grad` too; leaves keep theirs anyway."""
         if self.node is not None:
+            reference = weakref.ref(self)             # a hook that held the tensor would keep its Node alive, and that the hook
+
             def keep(grad):
-                self.grad = Tensor(grad.array.copy()) if self.grad is None else self.grad + grad
+                x = reference()
+                if x is not None:
+                    x.grad = Tensor(grad.array.copy()) if x.grad is None else x.grad + grad
             self.register_hook(keep)
 
     # ------------------------------------------------------------------ changes in place
@@ -552,12 +557,12 @@ def tensor(data, dtype=None, device=None, requires_grad=False):
     elif isinstance(data, (list, tuple)) and any(isinstance(x, Tensor) for x in data):
         array = np.stack([tensor(x).array for x in data])
     else:
-        array = _from_numbers(data)
+        array = _from_numbers(data, dtype)
     array = array.astype(dtype) if dtype is not None and array.dtype != np.dtype(dtype) else array
     return Tensor(backend.get(device or "cpu").from_host(array), requires_grad)
 
 
-def _from_numbers(data):
+def _from_numbers(data, dtype):
     try:
         array = np.array(data)
     except ValueError as error:
@@ -566,7 +571,7 @@ def _from_numbers(data):
         raise DTypeError(message("tensor: only numbers and booleans can be put in a tensor.",
                                  [("got", type(data).__name__), ("dtype", array.dtype)]))
     typed = isinstance(data, (np.ndarray, np.generic)) or _holds_typed(data)
-    return array if typed or array.dtype.kind != "f" else array.astype(default_dtype)
+    return array if typed or dtype is not None or array.dtype.kind != "f" else array.astype(default_dtype)
 
 
 def _holds_typed(data):

@@ -217,7 +217,8 @@ def test_nested_loops_over_one_loader():
 
 @pytest.mark.parametrize("settings", [
     {"sampler": [0], "shuffle": True}, {"batch_sampler": [[0]], "batch_size": 2},
-    {"batch_sampler": [[0]], "sampler": [0]}, {"batch_size": 0}, {"batch_size": None}, {"prefetch": -1}, {"prefetch": 1.5}, {"num_workers": -1},
+    {"batch_sampler": [[0]], "sampler": [0]}, {"batch_size": 0}, {"batch_size": None}, {"prefetch": -1},
+    {"prefetch": 1.5}, {"num_workers": -1},
 ])
 def test_senseless_settings_are_refused(settings):
     with pytest.raises(ArgumentError):

@@ -8,6 +8,7 @@ import minidl as md
 from minidl.errors import ArgumentError, GradientError, ShapeError
 from minidl.nn.utils import clip_grad_norm_, clip_grad_value_, parameters_to_vector, vector_to_parameters
 from minidl.tensor import Tensor
+from tests import fake_device
 
 
 def parameters(*grads, dtype=np.float64):
@@ -44,10 +45,12 @@ def test_short_gradients_stay_as_they_are():
 def test_without_gradients_the_length_is_zero():
     assert clip_grad_norm_([Tensor(np.zeros(2), requires_grad=True)], 1.0).item() == 0.0
     assert clip_grad_norm_([], 1.0).item() == 0.0
+    assert clip_grad_norm_(parameters(np.zeros((0, 3))), 1.0, math.inf).item() == 0.0
 
 
 @pytest.mark.parametrize("clip, clipped", [
-    (lambda ps: clip_grad_norm_(ps, 5 / math.sqrt(2)), [1.5, -2.0]), (lambda ps: clip_grad_value_(ps, 3.5), [3.0, -3.5])])
+    (lambda ps: clip_grad_norm_(ps, 5 / math.sqrt(2)), [1.5, -2.0]),
+    (lambda ps: clip_grad_value_(ps, 3.5), [3.0, -3.5])])
 def test_gradients_that_share_memory_are_clipped_once_each_and_not_in_place(clip, clipped):
     shared = np.array([3.0, -4.0])
     shared.flags.writeable = False                    # as broadcasting rules return them
@@ -60,8 +63,8 @@ def test_gradients_that_share_memory_are_clipped_once_each_and_not_in_place(clip
 
 def test_gradients_that_are_not_finite():
     (p,) = parameters([math.nan, 1.0])
-    with pytest.raises(GradientError, match="clip_grad_norm_: the gradients are not finite, so they cannot be clipped.\n"
-                                            "    norm  nan\nTry: "):
+    text = "clip_grad_norm_: the gradients are not finite, so they cannot be clipped.\n    norm  nan\nTry: "
+    with pytest.raises(GradientError, match=text):
         clip_grad_norm_(p, 1.0, error_if_nonfinite=True)
     assert p.grad.array[1] == 1.0
     assert math.isnan(clip_grad_norm_(p, 1.0).item()) and np.isnan(p.grad.array).all()
@@ -76,6 +79,22 @@ def test_clip_value():
     assert a.grad.tolist() == [-1.0, 0.5] and b.grad.item() == 1.0 and type(b.grad.array) is np.ndarray
     with pytest.raises(ArgumentError, match="clip_grad_value_: the bound must be 0 or more.\n    clip_value  -1"):
         clip_grad_value_([a], -1)
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize("norm_type", [1, 2, math.inf])
+def test_clipping_stays_on_the_device(norm_type):
+    here, there = parameters([3.0, 0.0], 4.0), parameters([3.0, 0.0], 4.0)
+    for p in there:
+        p.array, p.grad = fake_device.from_host(p.array), Tensor(fake_device.from_host(p.grad.array))
+    with fake_device.no_transfers():
+        total = clip_grad_norm_(there, 1.0, norm_type)
+        clip_grad_value_(there, 0.5)
+        vector_to_parameters(parameters_to_vector(there), there)
+    assert total.item() == clip_grad_norm_(here, 1.0, norm_type).item()
+    clip_grad_value_(here, 0.5)
+    for p, q in zip(here, there):
+        np.testing.assert_allclose(q.grad.host_array(), p.grad.array, rtol=1e-12)
 
 
 # ---------------------------------------------------------------------- one vector

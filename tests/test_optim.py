@@ -10,6 +10,7 @@ from minidl import optim
 from minidl.errors import ArgumentError, InplaceError, ShapeError
 from minidl.optim.optimizers import PIECE
 from minidl.tensor import Tensor
+from tests import fake_device
 
 STEPS = 6
 
@@ -231,6 +232,26 @@ def test_gradients_are_only_read(make):
     assert not any(np.shares_memory(array, g) for array in kept)
 
 
+@every
+@pytest.mark.usefixtures("fake")
+def test_a_step_stays_on_the_device_and_saves_from_there(make):
+    rng = np.random.default_rng(0)
+    start, g = rng.standard_normal((3, PIECE)), rng.standard_normal((3, PIECE))
+    here, there = parameter(start), Tensor(fake_device.from_host(start), requires_grad=True)
+    here.grad, there.grad = Tensor(g), Tensor(fake_device.from_host(g))
+    mine, other = make([here]), make([there])
+    mine.step()
+    with fake_device.no_transfers():
+        other.step()
+    np.testing.assert_allclose(there.detach().host_array(), here.array, rtol=1e-12)
+    again = make([there])
+    again.load_state_dict(mine.state_dict())
+    with fake_device.no_transfers():
+        again.step(), again.zero_grad(set_to_none=False)
+    mine.step()
+    np.testing.assert_allclose(there.detach().host_array(), here.array, rtol=1e-12)
+
+
 def test_a_parameter_without_gradient_rests():
     a, b = parameter([1.0]), parameter([1.0])
     optimizer = optim.Adam([a, b])
@@ -386,7 +407,8 @@ W = parameter([1.0])
     (lambda: optim.SGD([W], lr=-0.1), "SGD: lr must be 0 or more.\n    lr  -0.1"),
     (lambda: optim.SGD([W], lr=float("nan")), "SGD: lr must be 0 or more."),
     (lambda: optim.SGD([W], lr="0.1"), "SGD: lr: expected a number, got '0.1'."),
-    (lambda: optim.Adam([W], betas=(0.9, 1.0)), "Adam: betas must be 0 or more and less than 1.\n    betas  (0.9, 1.0)"),
+    (lambda: optim.Adam([W], betas=(0.9, 1.0)),
+     "Adam: betas must be 0 or more and less than 1.\n    betas  (0.9, 1.0)"),
     (lambda: optim.RMSprop([W], alpha=-1), "RMSprop: alpha must be 0 or more."),
     (lambda: optim.Adagrad([W], lr_decay=-1), "Adagrad: lr_decay must be 0 or more."),
     (lambda: optim.SGD([{"params": [W], "lr": -1}]), "SGD: lr must be 0 or more."),

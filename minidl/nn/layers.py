@@ -3,6 +3,7 @@
 Names, shapes and first values of the parameters are PyTorch's, so that its state dicts load.
 """
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -134,7 +135,8 @@ class Embedding(Module):
 
 
 class _BatchNorm(Module):
-    axes, shape_hint = (), ""
+    axes: tuple[int, ...] = ()
+    shape_hint = ""
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, *, dtype=None):
         super().__init__()
@@ -308,7 +310,8 @@ LogSoftmax = _activation("LogSoftmax", F.log_softmax, "The logarithm of softmax 
 class _Loss(Module):
     """A loss with the settings that its function takes."""
 
-    function, defaults = None, {}
+    function: Callable
+    defaults: dict = {}
 
     def __init__(self, **settings):
         super().__init__()

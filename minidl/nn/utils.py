@@ -43,16 +43,24 @@ def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=Fals
     having = _with_gradient(parameters)
     if not having:
         return Tensor(np.zeros((), np.float32))
+    xp, k = backend.of(having[0].grad.array).xp, float(norm_type)
     with np.errstate(all="ignore"):
-        total = _length([_length(p.grad.array, norm_type) for p in having], norm_type)
-        if error_if_nonfinite and not math.isfinite(total):
+        total = _length(xp, xp.stack([_length(xp, p.grad.array, k) for p in having]), k)
+        if error_if_nonfinite and not math.isfinite(norm := Tensor(total).item()):
             raise GradientError(message("clip_grad_norm_: the gradients are not finite, so they cannot be clipped.",
-                                        [("norm", total)], "look for what overflows, or lower the learning rate."))
-        scale = max_norm / (total + 1e-6)
-        if not scale >= 1:                            # so that "not a number" shows in every gradient
-            _replace(having, lambda xp, g: g * scale)
-    xp = backend.of(having[0].grad.array).xp
-    return Tensor(xp.asarray(total, dtype=having[0].grad.dtype))
+                                        [("norm", norm)], "look for what overflows, or lower the learning rate."))
+        scale = xp.minimum(max_norm / (total + 1e-6), 1)          # stays on the device: nobody waits for it
+        if xp is not np or scale != 1:
+            _replace(having, lambda xp, g: g * scale.astype(g.dtype))
+    return Tensor(total)
+
+
+def _length(xp, g, k):
+    """The k-norm of all numbers of an array: (sum of |g|^k)^(1/k), or the largest |g| if k is infinite."""
+    g = g.reshape(-1)
+    if k == 2:
+        return xp.sqrt(xp.dot(g, g))
+    return xp.max(xp.abs(g)) if k == math.inf else xp.sum(xp.abs(g) ** k) ** (1 / k)
 
 
 def clip_grad_value_(parameters, clip_value):
@@ -91,16 +99,10 @@ def _listed(parameters):
 
 
 def _with_gradient(parameters):
-    return [p for p in _listed(parameters) if p.grad is not None]
+    return [p for p in _listed(parameters) if p.grad is not None and p.grad.numel()]
 
 
 def _replace(parameters, function):
     """New gradients in place of the old ones: whoever holds an old array keeps what he has."""
     for p in parameters:
         p.grad = wrap(backend.of(p.array).xp.asarray(function(backend.of(p.array).xp, p.grad.array)))
-
-
-def _length(numbers, norm_type):
-    """The norm of an array, whatever its shape, or of a list of numbers, as a Python float."""
-    xp = backend.of(numbers).xp
-    return float(xp.linalg.norm(xp.asarray(numbers).reshape(-1), norm_type))

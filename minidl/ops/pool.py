@@ -55,6 +55,15 @@ def winners(xp, canvas, out, window):
         yield place, mask
 
 
+def laid_out_like(xp, x, y):
+    """x with its axes in memory in the same order as those of y: mixing two orders is slow."""
+    if x.strides == y.strides:
+        return x
+    out = xp.empty_like(y, dtype=x.dtype)
+    out[...] = x
+    return out
+
+
 @primitive(onnx="MaxPool")
 def max_pool2d(xp, x, *, kernel, stride, padding, dilation, ceil_mode):
     """The largest number of each window: (N, C, H, W) -> (N, C, OH, OW).
@@ -74,6 +83,7 @@ def max_pool2d(xp, x, *, kernel, stride, padding, dilation, ceil_mode):
 def max_pool2d_unpool(xp, dy, x, y, *, kernel, stride, padding, dilation):
     """Each dy put where the largest number of its window stood in x; overlapping windows add up."""
     canvas = canvas_of(xp, x, -xp.inf, y.shape[2:], kernel, stride, padding, dilation)
+    dy = laid_out_like(xp, dy, y)
     dx = xp.zeros_like(canvas)
     apart = all(s >= d * (k - 1) + 1 for s, k, d in zip(stride, kernel, dilation))
     for place, mask in winners(xp, canvas, y, (kernel, stride, dilation)):

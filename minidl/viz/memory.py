@@ -18,7 +18,7 @@ from .picture import INK, Picture, canvas
 MINUS, DOT = "\N{MINUS SIGN}", "\N{MIDDLE DOT}"
 LONGEST_STRIP, LARGEST_TABLE = {True: 26, False: 80}, {True: 60, False: 1024}     # with numbers, with shades
 TINTS = ["#d3e8f6", "#d2eee2", "#f5dfec", "#f6ecc6"]       # told apart by their titles as well
-FAINT, UNUSED, BOTH, HATCH = "#595959", "#6e6e6e", "#e6e6e6", "#a8a8a8"
+FAINT, UNUSED, BOTH, HATCH = "#595959", "#6e6e6e", "#e6e6e6", "#b4b4b4"
 SMALL, LARGE = 8, 10                                       # points; 8 are 11 pixels at 100 dots an inch
 
 
@@ -52,7 +52,7 @@ class Layout:
     def formula(self, index):
         """The position of an entry worked out: `0 + 2·1 + 1·4 = 6`."""
         steps = [f"{i}{DOT}{spelled(s) if s >= 0 else f'({spelled(s)})'}" for i, s in zip(index, self.strides)]
-        return f"{' + '.join([str(self.offset), *steps])} = {self.position(index)}"
+        return " + ".join([str(self.offset), *steps]) + (f" = {self.position(index)}" if steps else "")
 
 
 def layout(x):
@@ -115,10 +115,11 @@ def described(names, layouts, cells, numbers=True):
         repeats = np.unique(one.positions, return_counts=True)[1].max(initial=0)
         often = f", up to {repeats} times each" if repeats > 1 else ""
         whole = "all" if used == len(one.block) else f"{used} of the"
-        sentences.append(f"{name}: {facts}; it looks at {whole} {_counted(len(one.block), 'number')} in its block of memory{often}.")
+        sentences.append(f"{name}: {facts}; it looks at {whole} {_counted(len(one.block), 'number')} "
+                         f"in its block of memory{often}.")
         if cell is not None and numbers:
-            where = f"Entry {list(cell)} stands" if cell else "Its one entry stands"
-            sentences.append(f"{where} at position {one.formula(cell)} and is {spelled(one.block[one.position(cell)])}.")
+            who, value = f"Entry {list(cell)}" if cell else "Its one entry", one.block[one.position(cell)]
+            sentences.append(f"{who} stands at position {one.formula(cell)} and is {spelled(value)}.")
     return " ".join(sentences)
 
 
@@ -127,7 +128,8 @@ def _counted(n, noun):
 
 
 def _sharing(blocks):
-    together = [f"{', '.join(names[:-1])} and {names[-1]} share one block of memory" for names in blocks if len(names) > 1]
+    several = [names for names in blocks if len(names) > 1]
+    together = [f"{', '.join(names[:-1])} and {names[-1]} share one block of memory" for names in several]
     alone = [f"{names[0]} has a block of its own" for names in blocks if len(names) == 1]
     return "; ".join(together + alone) + "."
 
@@ -160,12 +162,14 @@ def memory_of(*xs, titles=None, cell=None, numbers=True):
         ArgumentError: too many axes or numbers to draw, or no such cell.
 
     >>> x = np.arange(6).reshape(2, 3)
-    >>> memory_of(x.T, titles="x.T")
-    x.T: shape (3, 2), strides (1, 3), offset 0; it looks at 6 of the 6 numbers in its block of memory. Entry [2, 1] stands at position 0 + 2·1 + 1·3 = 5 and is 5.
+    >>> memory_of(x[1:], titles="x[1:]")
+    x[1:]: shape (1, 3), strides (3, 1), offset 3; it looks at 3 of the 6 numbers in its block of memory.
+    Entry [0, 2] stands at position 3 + 0·3 + 2·1 = 5 and is 5.
     """
     names = [titles] if isinstance(titles, str) else list(titles or ("x" if len(xs) == 1 else "abcdefgh"[:len(xs)]))
     if not xs or len(names) != len(xs):
-        raise ArgumentError(message("memory_of: give one title for each tensor.", [("tensors", len(xs)), ("titles", names)]))
+        raise ArgumentError(message("memory_of: give one title for each tensor.",
+                                    [("tensors", len(xs)), ("titles", names)]))
     layouts = [layout(x) for x in xs]
     for one in layouts:
         _check_drawable(one, numbers)
@@ -183,7 +187,8 @@ def _check_drawable(one, numbers):
     if len(one.shape) > 3 or size > LARGEST_TABLE[numbers]:
         raise ArgumentError(message(
             f"memory_of: at most three axes and {LARGEST_TABLE[numbers]} entries can be drawn.",
-            [("shape", one.shape)], "take a piece, x[:3, :4]" + (", or numbers=False to draw shades." * numbers or ".")))
+            [("shape", one.shape)],
+            "take a piece, x[:3, :4]" + (", or numbers=False to draw shades." if numbers else ".")))
 
 
 def _chosen(one, cell):
@@ -197,6 +202,11 @@ def _chosen(one, cell):
     return tuple(cell)
 
 
+def _room(one):
+    """How wide a cell must be for its numbers, and for the index in the lane."""
+    return max([0.06 * max(2 * len(one.shape) - 1, 0) + 0.1, *(0.09 * len(spelled(v)) + 0.08 for v in one.block[:64])])
+
+
 class _Sheet:
     """Paper to draw on. All lengths are inches, x to the right and y downwards."""
 
@@ -204,8 +214,7 @@ class _Sheet:
 
     def __init__(self, names, layouts, cells, numbers):
         self.names, self.layouts, self.cells, self.numbers = names, layouts, cells, numbers
-        texts = [spelled(v) for one in layouts for v in one.block[:64]] if numbers else []
-        self.side = max([0.34, *(0.09 * len(t) + 0.08 for t in texts)]) if numbers else 0.19
+        self.side = max([0.34, *map(_room, layouts)]) if numbers else 0.19
         self.tall, self.lane = (0.38, 0.21) if numbers else (0.19, 0.19)
         self.margin = max(0.75, 0.075 * max(map(len, names)) + 0.12)
         self.y, self.right, self.marks = 0.0, 0.0, []
@@ -264,7 +273,8 @@ class _Sheet:
         first, last = self.window(used, len(block))
         start = self.margin + self.side * (first > 0)
         place = {p: start + (p - first) * self.side for p in range(first, last)}
-        self.text(self.margin - 0.1, self.y + 0.2 + self.tall / 2, "memory", SMALL, FAINT, ha="right")
+        name = "elsewhere" if members[0] else "memory"
+        self.text(self.margin - 0.1, self.y + 0.2 + self.tall / 2, name, SMALL, FAINT, ha="right")
         for p, x in place.items():
             if self.numbers or p % 8 == 0:
                 self.text(x + self.side / 2, self.y + 0.1, str(p), SMALL, FAINT)
@@ -280,7 +290,7 @@ class _Sheet:
         self.y += 0.2 + self.tall + 0.07
         for k, one in zip(members, layouts):
             self.lanes(k, one, place)
-        self.y += 0.22
+        self.y += 0.12
 
     def window(self, used, count):
         """The stretch of the block that is drawn."""
@@ -365,7 +375,7 @@ class _Sheet:
         """One cell of a table, with its position in the block."""
         one = self.layouts[k]
         p = one.position(index)
-        self.cell(x, y, self.row, one.block[p], TINTS[k % 4], hatch="////" if p in seen else None, lift=0.07)
+        self.cell(x, y, self.row, one.block[p], TINTS[k % 4], hatch="///" if p in seen else None, lift=0.07)
         seen.add(p)
         if self.numbers:
             self.text(x + self.side - 0.03, y + self.row - 0.09, str(p), SMALL, FAINT, ha="right")

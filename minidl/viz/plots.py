@@ -168,7 +168,7 @@ def images(batch, titles=None, columns=8):
 
 
 # ---------------------------------------------------------------------- pictures of training
-def curves(history, log=False):
+def curves(history, log=False, unit="epoch"):
     """Loss and accuracy over the epochs, one panel for each kind.
 
     Args:
@@ -176,6 +176,7 @@ def curves(history, log=False):
             "validation loss", "validation accuracy". The shortest list has one number for each epoch. Longer ones,
             with one for each batch, are drawn pale, and their running mean on top.
         log: draw losses on a logarithmic scale.
+        unit: what the shortest list counts, if not epochs.
     """
     history = {name: np.asarray(values, dtype=float) for name, values in history.items() if len(values)}
     if not history:
@@ -187,13 +188,13 @@ def curves(history, log=False):
     for ax, kind in zip(axes[0], kinds):
         lines = {name.removesuffix(kind).strip() or kind: values
                  for name, values in history.items() if name.split()[-1] == kind}
-        said.append(_panel(ax, kind, lines, epochs, log and kind == "loss"))
+        said.append(_panel(ax, kind, lines, epochs, log and kind == "loss", unit))
     return Picture(figure, " ".join(said))
 
 
-def _panel(ax, kind, lines, epochs, log):
+def _panel(ax, kind, lines, epochs, log, unit):
     """Draw the curves of one kind; returns what is to be seen."""
-    ax.set(title=kind, xlabel="epoch", xlim=(0, epochs), yscale="log" if log else "linear")
+    ax.set(title=kind, xlabel=unit, xlim=(0, epochs), yscale="log" if log else "linear")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.grid(axis="y")
     ends = []
@@ -207,8 +208,9 @@ def _panel(ax, kind, lines, epochs, log):
         if finite.size:
             ends.append((name, x[finite[-1]], smooth[finite[-1]], colour))
     end_labels(ax, ends)
-    told = "; ".join(_told(name, values, epochs, max if kind == "accuracy" else min) for name, values in lines.items())
-    return f"{kind.capitalize()} over {plural(epochs, 'epoch')}: {told}."
+    best = max if kind == "accuracy" else min
+    told = "; ".join(_told(name, values, epochs, best, unit) for name, values in lines.items())
+    return f"{kind.capitalize()} over {plural(epochs, unit)}: {told}."
 
 
 def smoothed(values, epochs):
@@ -222,14 +224,14 @@ def smoothed(values, epochs):
     return np.convolve(values, window, "same") / counts
 
 
-def _told(name, values, epochs, best):
+def _told(name, values, epochs, best, unit):
     """One curve in words."""
     smooth = smoothed(values, epochs)
     broken = np.flatnonzero(~np.isfinite(values))
     if broken.size:
-        return f"{name} no longer a finite number from epoch {math.ceil((broken[0] + 1) * epochs / len(values))} on"
+        return f"{name} no longer a finite number from {unit} {math.ceil((broken[0] + 1) * epochs / len(values))} on"
     peak = best(range(len(values)), key=values.__getitem__)
-    where = f", {'highest' if best is max else 'lowest'} in epoch {peak + 1}" if len(values) == epochs > 1 else ""
+    where = f", {'highest' if best is max else 'lowest'} in {unit} {peak + 1}" if len(values) == epochs > 1 else ""
     return f"{name} from {smooth[0]:.3g} to {smooth[-1]:.3g}{where}"
 
 
@@ -362,7 +364,8 @@ def filters(weight, rows=32, channels=8):
         ax.spines[:].set(visible=True, color=GRID)
     blank(axes.flat[len(planes):])
     legend(figure, image, axes, "weight")
-    cut = "" if shown.shape == w.shape else f", {len(shown)} filters and {plural(shown.shape[1], 'channel')} of them shown"
+    cut = f", {len(shown)} filters and {plural(shown.shape[1], 'channel')} of them shown"
+    cut = "" if shown.shape == w.shape else cut
     return Picture(figure, f"{plural(len(w), 'filter')} of {w.shape[2]} x {w.shape[3]} for "
                            f"{plural(w.shape[1], 'channel')}{cut}: {percent(float((shown > 0).mean()))} of the weights "
                            f"are positive (blue), the largest is {top:.2g} in size.")

@@ -1,0 +1,103 @@
+"""What was found, as a table and as bars."""
+from .workloads import WORKLOADS
+
+
+def baseline(entries):
+    """The library that the ratios of a workload refer to: it was asked first."""
+    return next(iter(entries), None)
+
+
+def cell(workload, entry):
+    """One measurement in words."""
+    if entry is None:
+        return "-"
+    if workload == "f":
+        return f"+{entry['extra_ms']:.0f} ms, x {entry['over_numpy']:.2f}"
+    low, middle, high = entry["ratio"]
+    if workload == "g":
+        return f"{entry['mib']:.0f} MiB, x {middle:.2f}"
+    return f"{middle:.2f} ({low:.2f}-{high:.2f})"
+
+
+def table(found):
+    """Rows of cells: one column a workload, one row a library."""
+    workloads = found["workloads"]
+    rows = [["", *[f"({k}) {WORKLOADS[k].short}" for k in workloads]]]
+    for name in found["versions"]:
+        rows.append([name, *[cell(k, entries.get(name)) for k, entries in workloads.items()]])
+    return rows
+
+
+def text(found, markdown=False):
+    """The table with all that is needed to read it."""
+    rows = table(found)
+    if markdown:
+        rows.insert(1, ["---"] * len(rows[0]))
+        lines = ["| " + " | ".join(row) + " |" for row in rows]
+    else:
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in rows]
+    notes = [f"Skipped: {note}" for note in found["skipped"]] + [f"ERROR: {note}" for note in found["errors"]]
+    return "\n".join([*lines, "", *paragraphs([legend(found), *titles(found), about(found), *notes], markdown)])
+
+
+def paragraphs(lines, markdown):
+    return [f"* {line}" for line in lines] if markdown else lines
+
+
+def legend(found):
+    bases = {baseline(entries) for k, entries in found["workloads"].items() if entries and k != "f"}
+    return (f"Time of a training step as a ratio to {' or '.join(sorted(bases)) or 'nothing'} (below 1 is faster): "
+            f"median of {found['rounds']} rounds, quartiles in brackets.")
+
+
+def titles(found):
+    return [f"({k}) {WORKLOADS[k].title}" for k in found["workloads"]]
+
+
+def about(found):
+    """The machine, the versions, the date, and whether something else was running."""
+    m = found["machine"]
+    versions = {}
+    for each in found["versions"].values():
+        for name, version in each.items():
+            versions.setdefault(name, []).append(version)
+    words = [f"{name} {' / '.join(dict.fromkeys(each))}" for name, each in versions.items()]
+    load = "" if m["load_at_start"] is None else f"; load average at the start {m['load_at_start']:.1f}"
+    busy = ", so the machine was busy with other work" if (m["load_at_start"] or 0) > 0.7 else ""
+    place = f"{m['date']}, {m['cpu']}, {m['cores']} cores, {m['threads']} threads, {m['system']}"
+    return f"{place}; {', '.join(words)}{load}{busy}."
+
+
+def plot(found, path):
+    """Bars of the ratios, one picture a workload, on a logarithmic axis; the line at 1 is the baseline."""
+    from minidl.viz.picture import GRID, INK, LINES, Picture, canvas
+    shown = {k: entries for k, entries in found["workloads"].items() if entries and k != "f"}
+    if not shown:
+        raise SystemExit("--plot: there are no ratios to draw")
+    figure, axes = canvas(len(shown), 1, size=(6.4, 1.9))
+    for ax, (workload, entries) in zip(axes[:, 0], shown.items()):
+        names = list(entries)[::-1]
+        low, middle, high = zip(*[entries[name]["ratio"] for name in names])
+        colours = [LINES[1][0] if name.startswith("minidl") else LINES[0][0] for name in names]
+        spread = [m - a for m, a in zip(middle, low)], [b - m for m, b in zip(middle, high)]
+        ax.barh(names, [m - 1 for m in middle], left=1, color=colours, height=0.6, xerr=spread, ecolor=INK)
+        ax.set_xscale("log")
+        ax.set_xlim(min(0.25, 0.7 * min(low)), max(4, 1.9 * max(high)))
+        ax.set_xticks(*ticks(ax.get_xlim()))
+        ax.minorticks_off()
+        ax.axvline(1, color=INK, linewidth=0.8)
+        ax.grid(axis="x", color=GRID, linewidth=0.6)
+        ax.set_axisbelow(True)
+        for k, (m, b) in enumerate(zip(middle, high)):
+            ax.annotate(f"{m:.2f}", (max(b, 1), k), xytext=(4, 0), textcoords="offset points", va="center")
+        what = "peak memory" if workload == "g" else "time"
+        ax.set_title(f"({workload}) {WORKLOADS[workload].title}: {what} as a ratio to {names[-1]}", loc="left")
+    Picture(figure, text(found)).save(path)
+
+
+def ticks(limits):
+    """Places and labels on the logarithmic axis: powers of two, or of ten where there are too many."""
+    step = 2 if limits[1] / limits[0] < 1000 else 10
+    places = [step ** k for k in range(-10, 12) if limits[0] <= step ** k <= limits[1]]
+    return places, [f"{p:g}" for p in places]

@@ -1,0 +1,112 @@
+"""One process of one library: reads a question a line, writes an answer a line, both JSON.
+
+    python -m benchmarks.worker torch 2
+
+    {"do": "import"}                                       -> versions
+    {"do": "losses", "workload": w, "file": f, "steps": n} -> the first n losses, from the first weights
+    {"do": "time",   "workload": w, "file": f, "steps": n} -> seconds a step, from the first weights, warmed up
+    {"do": "memory", "workload": w, "file": f, "steps": n} -> MiB by which n steps raise the peak
+
+Every answer is {"answer": ...}, or {"missing": why} where a library or an op is not there, or {"error": why}.
+"""
+import gc
+import json
+import os
+import platform
+import sys
+import time
+import traceback
+from importlib import import_module, metadata
+
+WARM_UP = 3
+
+
+class Missing(Exception):
+    """The library is not installed, or has no op for the workload."""
+
+
+class Worker:
+    def __init__(self, name, threads):
+        self.name, self.threads, self.library = name, threads, None
+
+    def do_import(self):
+        module = self.name.partition("-")[0]
+        try:
+            if module != "dezero":                    # which needs help first: see libraries.py
+                import_module(module)                 # before NumPy, as a library may prepare the ground for it
+            from .libraries import LIBRARIES
+            self.library = LIBRARIES[self.name](self.threads)
+        except ImportError as error:
+            raise Missing(f"not installed here ({error})") from None
+        return {"python": platform.python_version(), "numpy": metadata.version("numpy"), module: self.version(module)}
+
+    def version(self, module):
+        try:
+            return metadata.version(module)
+        except metadata.PackageNotFoundError:         # a checkout that is only on the path
+            return import_module(module).__version__
+
+    def build(self, workload, file):
+        from .workloads import WORKLOADS, load
+        layers = WORKLOADS[workload].layers
+        x, y, weights = load(file)
+        make = self.library.network if layers else self.library.chain
+        step = make and (make(layers, x, y, weights) if layers else make(x))
+        if step is None:
+            raise Missing("no version of this workload")
+        return step
+
+    def do_losses(self, workload, file, steps):
+        step = self.build(workload, file)
+        return [float(step()) for _ in range(steps)]
+
+    def do_time(self, workload, file, steps):
+        step = self.build(workload, file)
+        for _ in range(WARM_UP):
+            step()
+        gc.collect()
+        start = time.perf_counter()
+        for _ in range(steps):
+            step()
+        return (time.perf_counter() - start) / steps
+
+    def do_memory(self, workload, file, steps):
+        before = peak_mib()
+        step = self.build(workload, file)
+        for _ in range(steps):
+            step()
+        return peak_mib() - before
+
+    def answer(self, question):
+        try:
+            return {"answer": getattr(self, "do_" + question.pop("do"))(**question)}
+        except Missing as missing:
+            return {"missing": str(missing)}
+        except Exception:
+            return {"error": traceback.format_exc()}
+
+
+def peak_mib():
+    """The largest resident memory of this process so far."""
+    try:
+        with open("/proc/self/status") as file:       # on Linux, ru_maxrss starts with what the parent had
+            return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
+    except (OSError, StopIteration):
+        pass
+    try:
+        import resource
+    except ImportError:
+        raise Missing("this system does not tell the peak memory of a process") from None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def main(name, threads):
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)                                     # what a library prints must not be taken for an answer
+    worker = Worker(name, int(threads))
+    for line in sys.stdin:
+        print(json.dumps(worker.answer(json.loads(line))), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
