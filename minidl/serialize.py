@@ -117,7 +117,7 @@ class _Writer:
 
     def _array(self, array, path):
         """The number of this array in the list."""
-        array = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+        array = np.asarray(array, dtype=array.dtype.newbyteorder("<"))
         if array.dtype.str not in DTYPES:
             raise CheckpointError(message(f"save: {_spelled(path)} holds numbers of a kind that cannot be saved.",
                                           [("dtype", array.dtype)], "convert it first, to float64 or to a list."))
@@ -162,7 +162,7 @@ def _pieces(tree, arrays):
     header = header.ljust(_aligned(HEAD + len(header)) - HEAD)
     yield MAGIC + b"%d\n%016d\n" % (VERSION, len(header)) + header
     for array in arrays:
-        yield array.reshape(-1).view(np.uint8).data
+        yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data      # copies are made one at a time
         yield bytes(_aligned(array.nbytes) - array.nbytes)
 
 
@@ -303,7 +303,7 @@ def _read_arrays(file, start, specs, size):
     for code, shape, offset in specs:
         dtype, count = DTYPES[code], math.prod(shape)
         nbytes = count * dtype.itemsize
-        if start + offset != position or min(shape, default=0) < 0 or position + nbytes > size - DIGEST:
+        if start + offset != position or position + nbytes > size - DIGEST:
             raise ValueError("the arrays do not fit into the file")
         file.seek(position)
         array = np.empty(shape, dtype)

@@ -361,6 +361,31 @@ def test_the_thread_ends_when_the_loop_is_left_early():
     assert not prefetchers()
 
 
+def test_leaving_the_loop_waits_for_one_item_at_most():
+    read = []
+
+    def slow(k):
+        read.append(k)
+        time.sleep(0.02)
+    for _ in data.DataLoader(Items(1000, slow), 1, prefetch=30):
+        break
+    gc.collect()
+    assert not prefetchers() and len(read) <= 3
+
+
+def test_a_resumed_epoch_counts_its_batches_from_the_start():
+    def fail(k):
+        if k == 5:
+            raise KeyError
+    loader = data.DataLoader(Items(6, fail), 2)
+    next(iter(loader))
+    state = loader.state_dict()
+    loader.load_state_dict(state)
+    with pytest.raises(KeyError) as caught:
+        drain(loader)
+    assert "in batch 2, which holds the items 4, 5." in caught.value.__notes__[1]
+
+
 def test_the_thread_reads_ahead_but_not_further():
     read = []
     batches = iter(data.DataLoader(Items(1000, read.append), 2, prefetch=3))

@@ -225,7 +225,7 @@ def test_gradients_are_only_read(make):
     g.flags.writeable = False
     a, b = parameter([1.0, 2.0]), parameter([3.0, 4.0])
     a.grad = b.grad = Tensor(g)                       # shared, as after a sum
-    optimizer = make([a, b])
+    optimizer = make([{"params": [a, b], "weight_decay": 0.1}])
     optimizer.step(), optimizer.step()
     assert np.array_equal(g, [1.0, -2.0])
     kept = [v.array for state in optimizer.state.values() for v in state.values() if isinstance(v, Tensor)]
@@ -322,6 +322,12 @@ def test_a_momentum_that_begins_later_starts_with_the_gradient():
         w.grad = Tensor(np.ones(1))
         optimizer.step()
     np.testing.assert_allclose(w.item(), -(1 + 1 + (0.9 + 0.5)))
+    optimizer = optim.RMSprop([w := parameter([0.0])], lr=1.0, alpha=0)
+    for momentum in (0, 0.9, 0.9):
+        optimizer.param_groups[0]["momentum"] = momentum
+        w.grad = Tensor(np.ones(1))
+        optimizer.step()
+    np.testing.assert_allclose(w.item(), -(1 + 1 + (0.9 + 1)))
 
 
 def test_repr_says_what_it_is():

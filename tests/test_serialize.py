@@ -48,7 +48,8 @@ def example():
     weights = md.randn(3, 4, generator=md.Generator(0))
     return {"model": collections.OrderedDict(w=weights, b=md.zeros(4, requires_grad=True)),
             "opt": [{"lr": 0.1, "betas": (0.9, 0.999), "step": 10**40}, None, True, math.nan, -math.inf, -0.0],
-            7: np.arange(5, dtype=np.int16), -(2**80): "key", "text": "größer \ud800 \0", "raw": b"\x00\xff",
+            7: np.arange(5, dtype=np.int16), -(2**80): "key", "text": "größer \ud800 \0",
+            "pair": "\ud83d" + "\ude00", "raw": b"\x00\xff",
             "scalars": [np.float32(0.1), np.bool_(True), np.complex128(1j)],
             "rng": md.Generator(3).set_state({"seed": 3, "streams": {}}).get_state()}
 
@@ -266,6 +267,7 @@ HUGE = 2**62
     ({"arrays": [["<f4", [0, 2**63], 0]], "tree": 1}, b""), ({"arrays": [["<f4", [-4, -4], 0]], "tree": 1}, bytes(64)),
     ({"arrays": [["<f4", [1.5], 0]], "tree": 1}, bytes(64)), ({"arrays": [["<f4", [16], 64]], "tree": 1}, bytes(128)),
     ({"arrays": [["<f4", [16], 0]] * 2, "tree": 1}, bytes(64)), ({"arrays": [["|O", [1], 0]], "tree": 1}, bytes(64)),
+    ({"arrays": [["<f4", [8], 32]], "tree": 1}, bytes(64)), ({"arrays": [["|u1", [2**33], 0]], "tree": 1}, bytes(64)),
     ({"arrays": [["<f4", [1] * 99, 0]], "tree": 1}, bytes(64)), ({"arrays": [], "tree": 1}, bytes(64)),
     ({"arrays": [["<f4", "16", 0]], "tree": 1}, bytes(64)), ({"arrays": [[]], "tree": 1}, b""),
     ({"arrays": [], "tree": {"array": 0}}, b""), ({"arrays": [], "tree": {"bytes": "x"}}, b""),

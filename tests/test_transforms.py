@@ -182,7 +182,9 @@ def test_rotation_by_right_angles_is_exact_enough_and_by_zero_exact():
     assert np.array_equal(rotate(x, [0, 0]), x)
     assert np.allclose(rotate(x, [90, -90])[0], np.rot90(x[0], 1, axes=(1, 2)), atol=1e-5)
     assert np.allclose(rotate(x, [90, -90])[1], np.rot90(x[1], -1, axes=(1, 2)), atol=1e-5)
-    assert np.array_equal(rotate(images(1, 6, 6, dtype=np.uint8), [180])[0], images(6, 6, dtype=np.uint8)[::-1, ::-1])
+    octets = images(1, 6, 6, dtype=np.uint8)
+    assert np.array_equal(rotate(octets, [180])[0], octets[0, ::-1, ::-1])
+    assert np.array_equal(rotate(octets, [33]), np.rint(rotate(octets.astype(np.float32), [33])))
 
 
 def test_rotation_stays_within_its_degrees():

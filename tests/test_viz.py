@@ -219,6 +219,12 @@ def test_an_op_from_a_notebook(cell):
         "@wobble.grad('x')\ndef _(g, x):\n    return g * md.ops.cos(x)")
 
 
+def test_rules_made_in_one_statement_show_it_once(cell):
+    names = cell("import minidl as md\n@md.primitive\ndef wobble(xp, x, y):\n    return x + y\n\n"
+                 "for name in 'xy':\n    wobble.grad(name)(lambda g: g)\n")
+    assert repr(show(names["wobble"])).count("for name in 'xy':") == 1
+
+
 def test_an_op_from_a_cell_with_magic(cell):
     names = cell("import minidl as md\n@md.primitive\ndef wobble(xp, x):\n    return xp.sin(x)\n\nunrelated = 1\n")
     linecache.cache["/tmp/ipykernel_12/345.py"][2][0] = "%time import minidl as md\n"

@@ -4,6 +4,7 @@ Nearly all are composites: a few lines of other functions, whose gradients come 
 N C H W for images, N C L for sequences in channels; a missing batch axis is added and taken away again.
 """
 import math
+import operator
 
 import numpy as np
 
@@ -31,21 +32,27 @@ def pair(value, name="size"):
 
 
 def several(value, count, name="size"):
-    """A setting for `count` axes, given as one number or as one number an axis."""
-    if isinstance(value, (int, np.integer)):
-        return (int(value),) * count
-    value = tuple(int(v) for v in value)
-    if len(value) == 1:
-        return value * count
-    if len(value) != count:
+    """A setting for `count` axes, given as one whole number or as one an axis.
+
+    Raises:
+        ArgumentError: too many, not whole, below 0, or 0 where the name is not that of a padding.
+    """
+    try:
+        numbers = tuple(operator.index(v) for v in (value if isinstance(value, (tuple, list)) else (value,)))
+    except TypeError:
+        raise ArgumentError(message(f"{name}: expected whole numbers, got {value!r}.")) from None
+    if len(numbers) not in (1, count):
         raise ArgumentError(message(f"{name}: expected one number or {count}, got {value}."))
-    return value
+    least = 0 if name in ("size", "padding", "output_padding") else 1
+    if min(numbers) < least:
+        raise ArgumentError(message(f"{name}: expected whole numbers of {least} or more, got {value!r}."))
+    return numbers * count if len(numbers) == 1 else numbers
 
 
 # ---------------------------------------------------------------------- activations
 def relu6(input):
     """min(max(x, 0), 6)."""
-    return md.clamp(input, 0, 6)
+    return hardtanh(input, 0.0, 6.0)
 
 
 def leaky_relu(input, negative_slope=0.01):
@@ -78,7 +85,8 @@ def celu(input, alpha=1.0):
 def gelu(input, approximate="none"):
     """x times the probability that a standard normal number is below x (Hendrycks & Gimpel 2016)."""
     if approximate == "tanh":
-        return 0.5 * input * (1 + md.tanh(math.sqrt(2 / math.pi) * (input + 0.044715 * input ** 3)))
+        x = md.clamp(input, -30, 30)                  # tanh is long flat there; a huge number's cube would be inf
+        return 0.5 * input * (1 + md.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)))
     if approximate != "none":
         raise ArgumentError(message(f"gelu: unknown approximation {approximate!r}.", [("known", "'none', 'tanh'")]))
     return 0.5 * input * (1 + md.erf(input * math.sqrt(0.5)))
@@ -128,6 +136,8 @@ def hardswish(input):
 
 def glu(input, dim=-1):
     """The first half of the channels, let through by the sigmoid of the second half."""
+    if input.shape[dim] % 2:
+        raise ShapeError(message(f"glu: axis {dim} has no two halves.", [("input", input.shape)]))
     value, gate = md.chunk(input, 2, dim)
     return value * md.sigmoid(gate)
 
@@ -153,8 +163,18 @@ def linear(input, weight, bias=None):
                 f"Linear(in_features={found}, ...), or flatten the input first.",
             )
         )
-    out = md.matmul(input, weight.t())
-    return out if bias is None else out + bias
+    return _biased("linear", md.matmul(input, weight.t()), bias)
+
+
+def _biased(name, out, bias, trailing=()):
+    """out + bias, where a bias of another length must not make the output larger."""
+    if bias is None:
+        return out
+    total = out + (bias.reshape(-1, *trailing) if trailing else bias)
+    if total.shape != out.shape:
+        raise ShapeError(message(f"{name}: there must be one bias for each output.",
+                                 [("output", out.shape), ("bias", bias.shape)]))
+    return total
 
 
 def bilinear(input1, input2, weight, bias=None):
@@ -190,6 +210,8 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
         out = out.detach() + (out - out.detach()) * scale
     if padding_idx is None:
         return out
+    if not -len(weight) <= padding_idx < len(weight):
+        raise ArgumentError(message(f"embedding: padding_idx {padding_idx} is no row of a table of {len(weight)}."))
     frozen = md.unsqueeze(input == padding_idx % len(weight), -1)
     return md.where(frozen, out.detach(), out)
 
@@ -226,14 +248,21 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """
     x, single = _batched(input, 4)
     stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
+    (groups,) = several(groups, 1, "groups")
     if isinstance(padding, str):
         x, padding = _named_padding(x, weight, padding, stride, dilation)
-    out = apply(
-        ops.conv2d, (x, weight), dict(stride=stride, padding=pair(padding, "padding"), dilation=dilation, groups=groups)
-    )
-    if bias is not None:
-        out = out + bias.reshape(-1, 1, 1)
+    settings = dict(stride=stride, padding=pair(padding, "padding"), dilation=dilation, groups=groups)
+    out = _windowed(ops.conv2d, (x, weight), settings)
+    out = _biased("conv", out, bias, (1, 1))
     return md.squeeze(out, 0) if single else out
+
+
+def _windowed(op, inputs, settings):
+    """Run an op on windows. Where none fits, NumPy gives back an empty image; the shape rule says what is wrong."""
+    out = apply(op, inputs, settings)
+    if 0 in out.shape[2:]:
+        op.shape_rule(*(x.shape for x in inputs), **settings)
+    return out
 
 
 def _named_padding(x, weight, name, stride, dilation):
@@ -255,23 +284,39 @@ def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_paddi
     input: (N, C, H, W), weight: (C, O / groups, KH, KW) -> (N, O, OH, OW).
     """
     x, single = _batched(input, 4)
-    stride, padding, dilation = pair(stride), pair(padding), pair(dilation)
-    size = tuple((n - 1) * s - 2 * p + d * (k - 1) + extra + 1 for n, s, p, d, k, extra in
-                 zip(x.shape[2:], stride, padding, dilation, weight.shape[2:], pair(output_padding)))
-    out = apply(
-        ops.conv2d_input_grad,
-        (x, weight),
-        dict(size=size, stride=stride, padding=padding, dilation=dilation, groups=groups),
-    )
-    if bias is not None:
-        out = out + bias.reshape(-1, 1, 1)
+    stride, padding, dilation = pair(stride, "stride"), pair(padding, "padding"), pair(dilation, "dilation")
+    extra = pair(output_padding, "output_padding")
+    (groups,) = several(groups, 1, "groups")
+    _check_transposed(x, weight, stride, dilation, extra, groups)
+    size = tuple((n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, s, p, d, k, e in
+                 zip(x.shape[2:], stride, padding, dilation, weight.shape[2:], extra))
+    if min(size) < 1:
+        raise ShapeError(message(f"conv_transpose: the output would be {size[0]} x {size[1]}.",
+                                 [("input", x.shape), ("weight", weight.shape), ("padding", padding)], "less padding."))
+    settings = dict(size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    out = apply(ops.conv2d_input_grad, (x, weight), settings)
+    out = _biased("conv_transpose", out, bias, (1, 1))
     return md.squeeze(out, 0) if single else out
+
+
+def _check_transposed(x, weight, stride, dilation, extra, groups):
+    facts = [("input", x.shape, "N C H W"), ("weight", weight.shape, "C O KH KW")]
+    if x.ndim != 4 or weight.ndim != 4:
+        raise ShapeError(message("conv_transpose: images and filters have four axes each.", facts))
+    if x.shape[1] != weight.shape[0]:
+        raise ShapeError(message(f"conv_transpose: axis 1 of the images is {x.shape[1]}, but there are filters for "
+                                 f"{weight.shape[0]} channels.", facts))
+    if x.shape[1] % groups:
+        raise ShapeError(message(f"conv_transpose: {x.shape[1]} channels cannot be cut into {groups} groups.", facts))
+    if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation)):
+        raise ArgumentError(message("conv_transpose: output_padding must be smaller than the stride or the dilation.",
+                                    [("output_padding", extra), ("stride", stride), ("dilation", dilation)]))
 
 
 def _in_one_dimension(function, input, weight, bias, padding, **settings):
     """A convolution over sequences: over images that are one pixel high."""
-    settings = {name: (plain, several(value, 1)[0]) for name, (value, plain) in settings.items()}
-    padding = padding if isinstance(padding, str) else (0, several(padding, 1)[0])
+    settings = {name: (plain, several(value, 1, name)[0]) for name, (value, plain) in settings.items()}
+    padding = padding if isinstance(padding, str) else (0, several(padding, 1, "padding")[0])
     out = function(md.unsqueeze(input, -2), md.unsqueeze(weight, -2), bias, padding=padding, **settings)
     return md.squeeze(out, -2)
 
@@ -291,39 +336,51 @@ def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_paddi
 def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
     """Every window as a column: (N, C, H, W) -> (N, C * KH * KW, windows). The matrix inside a convolution."""
     x, single = _batched(input, 4)
-    kernel, stride, padding, dilation = map(pair, (kernel_size, stride, padding, dilation))
+    kernel, stride = pair(kernel_size, "kernel_size"), pair(stride, "stride")
+    padding, dilation = pair(padding, "padding"), pair(dilation, "dilation")
+    size = _places("unfold", x, kernel, stride, padding, dilation)
     x = pad(x, (padding[1], padding[1], padding[0], padding[0]))
-    size = ops.conv.output_size(x.shape[2:], kernel, stride, (0, 0), dilation)
     parts = [x[place] for place in ops.pool.members(size, kernel, stride, dilation)]
     out = md.flatten(md.flatten(md.stack(parts, 2), 1, 2), 2)
     return md.squeeze(out, 0) if single else out
 
 
 # ---------------------------------------------------------------------- pooling
+def _places(name, x, kernel, stride, padding, dilation=(1, 1), ceil_mode=False):
+    """How many windows there are along both axes; an error if none."""
+    size = ops.pool.pooled_size(x.shape[2:], kernel, stride, padding, dilation, ceil_mode)
+    if len(size) != 2 or min(size) < 1:
+        raise ShapeError(message(f"{name}: the window does not fit into the image.",
+                                 [("input", x.shape, "N C H W"), ("kernel", kernel), ("padding", padding)],
+                                 "a smaller kernel, or larger images."))
+    return size
+
+
+def _check_padding(name, x, kernel, padding):
+    if any(2 * p > k for p, k in zip(padding, kernel)):
+        raise ShapeError(message(f"{name}: the padding may be at most half of the kernel.",
+                                 [("input", x.shape, "N C H W"), ("kernel", kernel), ("padding", padding)]))
+
+
 def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
     """The largest number of each window. input: (N, C, H, W) -> (N, C, OH, OW); `stride` is the kernel if not given."""
     if return_indices:
         raise NotImplementedError("max_pool2d: return_indices is not supported yet.")
     x, single = _batched(input, 4)
     kernel = pair(kernel_size, "kernel_size")
-    out = apply(
-        ops.max_pool2d,
-        (x,),
-        dict(
-            kernel=kernel,
-            stride=pair(kernel if stride in (None, ()) else stride, "stride"),
-            padding=pair(padding, "padding"),
-            dilation=pair(dilation, "dilation"),
-            ceil_mode=bool(ceil_mode),
-        ),
-    )
+    padding, dilation = pair(padding, "padding"), pair(dilation, "dilation")
+    stride = pair(kernel if stride in (None, ()) else stride, "stride")
+    _check_padding("max_pool", x, kernel, padding)
+    settings = dict(kernel=kernel, stride=stride, padding=padding, dilation=dilation, ceil_mode=bool(ceil_mode))
+    out = _windowed(ops.max_pool2d, (x,), settings)
     return md.squeeze(out, 0) if single else out
 
 
 def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
     """The largest number of each window. input: (N, C, L) -> (N, C, OL)."""
-    kernel, padding, dilation = (several(v, 1)[0] for v in (kernel_size, padding, dilation))
-    stride = kernel if stride in (None, ()) else several(stride, 1)[0]
+    (kernel,), (padding,) = several(kernel_size, 1, "kernel_size"), several(padding, 1, "padding")
+    stride = kernel if stride in (None, ()) else several(stride, 1, "stride")[0]
+    (dilation,) = several(dilation, 1, "dilation")
     out = max_pool2d(
         md.unsqueeze(input, -2), (1, kernel), (1, stride), (0, padding), (1, dilation), ceil_mode, return_indices
     )
@@ -337,7 +394,8 @@ def avg_pool2d(
     x, single = _batched(input, 4)
     kernel = pair(kernel_size, "kernel_size")
     stride, padding = pair(kernel if stride in (None, ()) else stride, "stride"), pair(padding, "padding")
-    size = ops.pool.pooled_size(x.shape[2:], kernel, stride, padding, (1, 1), ceil_mode)
+    _check_padding("avg_pool", x, kernel, padding)
+    size = _places("avg_pool", x, kernel, stride, padding, ceil_mode=ceil_mode)
     total = _window_sums(x, size, kernel, stride, padding)
     if divisor_override:
         out = total / divisor_override
@@ -368,8 +426,8 @@ def _window_counts(x, size, kernel, stride, padding, count_include_pad):
 
 def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
     """The mean of each window. input: (N, C, L) -> (N, C, OL)."""
-    kernel, padding = several(kernel_size, 1)[0], several(padding, 1)[0]
-    stride = kernel if stride in (None, ()) else several(stride, 1)[0]
+    (kernel,), (padding,) = several(kernel_size, 1, "kernel_size"), several(padding, 1, "padding")
+    stride = kernel if stride in (None, ()) else several(stride, 1, "stride")[0]
     out = avg_pool2d(md.unsqueeze(input, -2), (1, kernel), (1, stride), (0, padding), ceil_mode, count_include_pad)
     return md.squeeze(out, -2)
 
@@ -381,6 +439,9 @@ def _bins(n, parts):
 
 def _averaging(n, parts, like):
     """A matrix (parts, n) whose rows take the mean over the bins."""
+    if like.dtype.kind != "f":
+        raise DTypeError(message("adaptive_avg_pool: the mean of whole numbers need not be one.",
+                                 [("dtype", like.dtype)], "x.float()."))
     matrix = np.zeros((parts, n), like.dtype)
     for row, (start, stop) in zip(matrix, _bins(n, parts)):
         row[start:stop] = 1 / (stop - start)
@@ -497,7 +558,8 @@ def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corne
     for k, (target, scale) in enumerate(zip(sizes, scales)):
         axis, n = k + 2, input.shape[k + 2]
         if mode == "nearest":
-            places = np.floor(np.arange(target) / (scale or target / n)).astype(np.int64).clip(0, n - 1)
+            places = np.arange(target) * n // target if scale is None else np.floor(np.arange(target) / scale)
+            places = places.astype(np.int64).clip(0, n - 1)
             input = md.index_select(input, axis, from_numpy(places).to(input.device))
         elif mode in ("linear", "bilinear"):
             matrix = from_numpy(_between(n, target, scale, align_corners).astype(input.dtype)).to(input.device)
@@ -556,23 +618,33 @@ def batch_norm(
     axis = min(1, input.ndim - 1)
     dims = tuple(k for k in range(input.ndim) if k != axis)
     shape = tuple(n if k == axis else 1 for k, n in enumerate(input.shape))
+    _check_channels("batch_norm", input.shape[axis], running_mean=running_mean, running_var=running_var,
+                    weight=weight, bias=bias)
     if not training:
+        if running_mean is None or running_var is None:
+            raise ArgumentError("batch_norm: without training=True the running mean and variance are needed.")
         out = (input - running_mean.reshape(shape)) * md.rsqrt(running_var.reshape(shape) + eps)
         return _scaled(out, weight, bias, shape)
     count = input.numel() // max(input.shape[axis], 1)
-    if count == 1:
-        raise ShapeError(
-            message(
-                "batch_norm: in training a channel needs more than one number.",
-                [("input", input.shape)],
-                "a larger batch, or model.eval().",
-            )
-        )
+    _check_spread("batch_norm", count, input)
     out, mean, variance = _standardised(input, dims, eps)
     if running_mean is not None:
         _move(running_mean, mean, momentum)
         _move(running_var, variance * (count / (count - 1)), momentum)
     return _scaled(out, weight, bias, shape)
+
+
+def _check_channels(name, channels, **tensors):
+    for which, value in tensors.items():
+        if value is not None and value.shape != (channels,):
+            raise ShapeError(message(f"{name}: {which} must have one number for each of {channels} channels.",
+                                     [(which, value.shape)]))
+
+
+def _check_spread(name, count, input):
+    if count == 1:
+        raise ShapeError(message(f"{name}: in training a channel needs more than one number.",
+                                 [("input", input.shape)], "a larger batch or image, or model.eval()."))
 
 
 def _move(running, now, momentum):
@@ -581,30 +653,35 @@ def _move(running, now, momentum):
     running.mark_written("batch_norm")
 
 
+def _last_axes(name, input, normalized_shape):
+    shape = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (int(normalized_shape),)
+    if input.ndim < len(shape) or input.shape[input.ndim - len(shape):] != shape:
+        raise ShapeError(message(f"{name}: the last axes are not those to normalise.",
+                                 [("input", input.shape), ("normalized_shape", shape)]))
+    return shape
+
+
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     """The last axes brought to mean 0 and variance 1, then scaled and shifted (Ba et al. 2016)."""
-    shape = several(normalized_shape, 1) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if input.shape[input.ndim - len(shape):] != shape:
-        raise ShapeError(message("layer_norm: the last axes are not those to normalise.",
-                                 [("input", input.shape), ("normalized_shape", shape)]))
+    shape = _last_axes("layer_norm", input, normalized_shape)
     out, _, _ = _standardised(input, tuple(range(input.ndim - len(shape), input.ndim)), eps)
     return _scaled(out, weight, bias, shape)
 
 
 def rms_norm(input, normalized_shape, weight=None, eps=None):
     """The last axes divided by their root mean square (Zhang & Sennrich 2019)."""
-    dims = tuple(range(input.ndim - len(tuple(normalized_shape)), input.ndim))
+    shape = _last_axes("rms_norm", input, normalized_shape)
+    dims = tuple(range(input.ndim - len(shape), input.ndim))
     eps = float(np.finfo(input.dtype).eps) if eps is None else eps
-    return _scaled(
-        input * md.rsqrt(md.mean(md.square(input), dims, keepdim=True) + eps), weight, None, tuple(normalized_shape)
-    )
+    return _scaled(input * md.rsqrt(md.mean(md.square(input), dims, keepdim=True) + eps), weight, None, shape)
 
 
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     """Groups of channels brought to mean 0 and variance 1 for each example (Wu & He 2018)."""
     if input.shape[1] % num_groups:
         raise ArgumentError(message(f"group_norm: {input.shape[1]} channels do not make {num_groups} equal groups."))
-    grouped, _, _ = _standardised(input.reshape(input.shape[0], num_groups, -1), (2,), eps)
+    size = math.prod(input.shape[1:]) // num_groups
+    grouped, _, _ = _standardised(input.reshape(input.shape[0], num_groups, size), (2,), eps)
     return _scaled(grouped.reshape(input.shape), weight, bias, tuple(-1 if k == 1 else 1 for k in range(input.ndim)))
 
 
@@ -615,10 +692,10 @@ def instance_norm(
     shape = tuple(-1 if k == 1 else 1 for k in range(input.ndim))
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
-    dims = tuple(range(2, input.ndim))
-    out, mean, variance = _standardised(input, dims, eps)
+    count = math.prod(input.shape[2:])
+    _check_spread("instance_norm", count, input)
+    out, mean, variance = _standardised(input, tuple(range(2, input.ndim)), eps)
     if running_mean is not None:
-        count = math.prod(input.shape[2:])
         _move(running_mean, md.mean(mean, 0), momentum)
         _move(running_var, md.mean(variance, 0) * (count / (count - 1)), momentum)
     return _scaled(out, weight, bias, shape)
@@ -692,13 +769,14 @@ def smooth_l1_loss(input, target, reduction="mean", beta=1.0):
     if beta == 0:
         return l1_loss(input, target, reduction)
     size = md.abs(_difference("smooth_l1_loss", input, target))
-    return _reduced(md.where(size < beta, 0.5 * md.square(size) / beta, size - 0.5 * beta), reduction)
+    inner = md.clamp(size, max=beta)                  # the square of a huge number would be inf
+    return _reduced(md.where(size < beta, 0.5 * md.square(inner) / beta, size - 0.5 * beta), reduction)
 
 
 def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     """Squared where the error is below delta, with straight lines of the same slope beyond (Huber 1964)."""
     size = md.abs(_difference("huber_loss", input, target))
-    loss = md.where(size < delta, 0.5 * md.square(size), delta * (size - 0.5 * delta))
+    loss = md.where(size < delta, 0.5 * md.square(md.clamp(size, max=delta)), delta * (size - 0.5 * delta))
     return _reduced(loss if weight is None else loss * weight, reduction)
 
 
@@ -721,12 +799,25 @@ def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
                                  [("input", input.shape, "N C ..."), ("target", target.shape, "N ...")]))
     ignored = target == ignore_index
     index = target.masked_fill(ignored, 0)
+    _check_classes(index, input.shape[axis], weight)
     loss = -md.squeeze(md.gather(input, axis, md.unsqueeze(index, axis)), axis)
     counts = cast(md.logical_not(ignored), input.dtype)
     if weight is not None:
         counts = counts * weight[index]
     loss = md.where(ignored, 0.0, loss * counts)
     return md.sum(loss) / md.sum(counts) if reduction == "mean" else _reduced(loss, reduction)
+
+
+def _check_classes(index, count, weight):
+    if weight is not None and weight.shape != (count,):
+        raise ShapeError(message(f"nll_loss: there must be one weight for each of {count} classes.",
+                                 [("weight", weight.shape)]))
+    if not index.numel() or index.device != "cpu":    # on a GPU the check would wait for the device
+        return
+    lowest, highest = int(index.array.min()), int(index.array.max())
+    if lowest < 0 or highest >= count:
+        raise DimensionError(message(f"nll_loss: class numbers must be 0 .. {count - 1}.",
+                                     [("lowest", lowest), ("highest", highest)], "count classes from 0."))
 
 
 def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
@@ -739,6 +830,8 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
         ignore_index: examples with this target do not count.
         label_smoothing: this share of the target's probability is spread over all classes.
     """
+    if not 0 <= label_smoothing <= 1:
+        raise ArgumentError(message(f"cross_entropy: label_smoothing is a share, 0 .. 1, got {label_smoothing}."))
     axis = 0 if input.ndim == 1 else 1
     log_p = md.log_softmax(input, axis)
     if target.dtype.kind == "f":
@@ -750,15 +843,24 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
     return loss * (1 - label_smoothing) + spread * (label_smoothing / input.shape[axis])
 
 
+def _share(weight, value):
+    """weight * value; 0 where the weight is 0, even if the value is infinite: 0 log 0 is 0."""
+    return weight * md.where((weight == 0) & md.isinf(value), 0.0, value)
+
+
 def _shaped(weight, log_p, axis):
     return weight.reshape([-1 if k == axis else 1 for k in range(log_p.ndim)])
 
 
 def _cross_entropy_of_probabilities(log_p, target, weight, reduction, label_smoothing, axis):
+    if target.shape != log_p.shape:
+        raise ShapeError(message("cross_entropy: a float target holds a probability for each class.",
+                                 [("input", log_p.shape), ("target", target.shape)],
+                                 "target.long(), if the target holds class numbers."))
     if label_smoothing:
         target = target * (1 - label_smoothing) + label_smoothing / log_p.shape[axis]
-    weighted = log_p if weight is None else log_p * _shaped(weight, log_p, axis)
-    loss = -md.sum(weighted * target, axis)
+    weighted = target if weight is None else target * _shaped(weight, log_p, axis)
+    loss = -md.sum(_share(weighted, log_p), axis)
     return md.sum(loss) / max(loss.numel(), 1) if reduction == "mean" else _reduced(loss, reduction)
 
 
@@ -780,6 +882,10 @@ def binary_cross_entropy(input, target, weight=None, reduction="mean"):
     if input.shape != target.shape:
         raise ShapeError(message("binary_cross_entropy: input and target must have one shape.",
                                  [("input", input.shape), ("target", target.shape)]))
+    if input.numel() and input.device == "cpu" and (input.array.min() < 0 or input.array.max() > 1):
+        raise ArgumentError(message("binary_cross_entropy: the input must be probabilities, 0 .. 1.",
+                                    [("lowest", input.array.min()), ("highest", input.array.max())],
+                                    "binary_cross_entropy_with_logits(input, target) takes any numbers."))
     smallest = math.exp(-100)
     loss = -(target * md.log(md.clamp(input, min=smallest)) + (1 - target) * md.log(md.clamp(1 - input, min=smallest)))
     return _reduced(loss if weight is None else loss * weight, reduction)
@@ -790,8 +896,8 @@ def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean
     if input.shape != target.shape:
         raise ShapeError(message("binary_cross_entropy_with_logits: input and target must have one shape.",
                                  [("input", input.shape), ("target", target.shape)]))
-    factor = 1.0 if pos_weight is None else 1 + (pos_weight - 1) * target
-    loss = (1 - target) * input + md.logaddexp(-input, 0.0) * factor
+    positive = target if pos_weight is None else target * pos_weight
+    loss = _share(positive, md.logaddexp(-input, 0.0)) + _share(1 - target, md.logaddexp(input, 0.0))
     return _reduced(loss if weight is None else loss * weight, reduction)
 
 
@@ -801,7 +907,7 @@ def kl_div(input, target, reduction="mean", log_target=False):
         loss = md.exp(target) * (target - input)
     else:
         positive = target > 0
-        loss = md.where(positive, target * md.log(md.where(positive, target, 1.0)), 0.0) - target * input
+        loss = md.where(positive, target * md.log(md.where(positive, target, 1.0)), 0.0) - _share(target, input)
     return md.sum(loss) / input.shape[0] if reduction == "batchmean" else _reduced(loss, reduction)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from .. import random as _random
 from ..autograd import no_grad
 from ..errors import ArgumentError, ShapeError, message
+from ..tensor import check_number
 
 
 def fans(tensor):
@@ -28,6 +29,8 @@ def fans(tensor):
 
 def calculate_gain(nonlinearity, param=None):
     """By how much the weights must be larger because the activation makes signals smaller."""
+    if param is not None:
+        check_number("init: the slope of leaky_relu", param)
     gains = {"tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4,
              "leaky_relu": math.sqrt(2 / (1 + (0.01 if param is None else param) ** 2))}
     if nonlinearity in gains:
@@ -88,6 +91,8 @@ def trunc_normal_(tensor, mean=0.0, std=1.0, a=-2.0, b=2.0, generator=None):
 @no_grad()
 def eye_(tensor):
     """The identity matrix."""
+    if tensor.ndim != 2:
+        raise ShapeError(message("eye_: only a matrix can be the identity.", [("tensor", tensor.shape)]))
     return tensor.copy_(np.eye(*tensor.shape, dtype=tensor.dtype))
 
 

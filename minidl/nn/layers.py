@@ -88,6 +88,8 @@ class Conv2d(Module):
                 message(f"Conv2d: {in_channels} and {out_channels} channels cannot be cut into {groups} groups.")
             )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        if isinstance(padding, str) and padding not in ("same", "valid"):
+            raise ArgumentError(message(f"Conv2d: unknown padding {padding!r}.", [("known", "'same', 'valid'")]))
         self.kernel_size, self.stride = F.pair(kernel_size, "kernel_size"), F.pair(stride, "stride")
         self.padding = padding if isinstance(padding, str) else F.pair(padding, "padding")
         self.dilation = F.pair(dilation, "dilation")
@@ -104,7 +106,8 @@ class Conv2d(Module):
 
     def extra_repr(self):
         shown = [f"{self.in_channels}, {self.out_channels}", _settings(self, "kernel_size", "stride")]
-        shown.append(_settings(self, padding=(0, 0), dilation=(1, 1), groups=1))
+        shown.append("" if self.padding == (0, 0) else f"padding={self.padding}")
+        shown.append(_settings(self, dilation=(1, 1), groups=1))
         shown.append("" if self.bias is not None else "bias=False")
         return ", ".join(text for text in shown if text)
 
@@ -115,6 +118,10 @@ class Embedding(Module):
     def __init__(self, num_embeddings, embedding_dim, padding_idx=None, *, dtype=None):
         super().__init__()
         _positive("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        if padding_idx is not None:
+            if not -num_embeddings <= padding_idx < num_embeddings:
+                raise ArgumentError(message(f"Embedding: padding_idx {padding_idx} is none of {num_embeddings} rows."))
+            padding_idx %= num_embeddings
         self.num_embeddings, self.embedding_dim, self.padding_idx = num_embeddings, embedding_dim, padding_idx
         self.weight = Parameter(empty(num_embeddings, embedding_dim, dtype=dtype))
         self.reset_parameters()
@@ -234,13 +241,13 @@ class Dropout(Module):
         super().__init__()
         if not 0 <= p <= 1:
             raise ArgumentError(message(f"Dropout: p is a probability, 0 .. 1, got {p}."))
-        self.p, self.generator = p, generator
+        self.p, self.inplace, self.generator = p, inplace, generator      # `inplace` is accepted, and changes nothing
 
     def forward(self, x):
         return F.dropout(x, self.p, self.training, generator=self.generator)
 
     def extra_repr(self):
-        return f"p={self.p}"
+        return f"p={self.p}, inplace={self.inplace}"
 
 
 class Flatten(Module):
@@ -268,23 +275,26 @@ class Identity(Module):
 
 
 def _activation(name, function, doc, **settings):
-    """A module class around a function with a few settings; written out once instead of eight times."""
-    names = list(settings)
+    """A module class around a function with a few settings; written out once instead of eight times.
 
-    def __init__(self, *args, inplace=False, **kwargs):
+    `inplace` is accepted for PyTorch's sake, and changes nothing.
+    """
+    names = [k for k in settings if k != "inplace"]
+
+    def __init__(self, *args, **kwargs):
         Module.__init__(self)
-        unknown = [k for k in kwargs if k not in names]
-        if unknown or len(args) > len(names):
+        unknown = [k for k in kwargs if k not in settings] or args[len(settings):]
+        if unknown:
             raise ArgumentError(
-                message(f"{name}: unknown setting {(unknown or args)[0]!r}.", [("known", ", ".join(names) or "none")])
+                message(f"{name}: unknown setting {unknown[0]!r}.", [("known", ", ".join(settings) or "none")])
             )
-        vars(self).update({**settings, **dict(zip(names, args)), **kwargs})
+        vars(self).update({**settings, **dict(zip(settings, args)), **kwargs})
 
     def forward(self, x):
         return function(x, **{k: getattr(self, k) for k in names})
 
     def extra_repr(self):
-        return _settings(self, *names)
+        return ", ".join([*filter(None, [_settings(self, *names)]), *["inplace=True"] * getattr(self, "inplace", 0)])
 
     return type(
         name,
@@ -293,9 +303,9 @@ def _activation(name, function, doc, **settings):
     )
 
 
-ReLU = _activation("ReLU", F.relu, "x where it is positive, else 0.")
+ReLU = _activation("ReLU", F.relu, "x where it is positive, else 0.", inplace=False)
 LeakyReLU = _activation(
-    "LeakyReLU", F.leaky_relu, "x where it is positive, else negative_slope * x.", negative_slope=0.01
+    "LeakyReLU", F.leaky_relu, "x where it is positive, else negative_slope * x.", negative_slope=0.01, inplace=False
 )
 Tanh = _activation("Tanh", F.tanh, "Hyperbolic tangent.")
 Sigmoid = _activation("Sigmoid", F.sigmoid, "1 / (1 + exp(-x)).")

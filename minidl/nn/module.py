@@ -3,6 +3,7 @@
 There is no registry beside the object itself: what is assigned to an attribute *is* registered, and the
 parameters are found by looking at the attributes in the order in which they were made.
 """
+import itertools
 from collections import OrderedDict, namedtuple
 
 import numpy as np
@@ -163,7 +164,8 @@ class Module:
         """Move all parameters and buffers to a device or (floats only) to a dtype; returns the module."""
         for value in [*self.parameters(), *self.buffers()]:
             moved = value.detach().to(*args, **kwargs)
-            value.array = moved.array if value.dtype.kind == "f" or moved.dtype == value.dtype else value.array
+            moved = moved if value.dtype.kind == "f" else value.detach().to(device=moved.device)
+            value.array = moved.array
             value.grad = None if value.grad is None else value.grad.to(*args, **kwargs)
         return self
 
@@ -187,9 +189,10 @@ class Module:
     def state_dict(self):
         """Dotted name -> tensor, of all parameters and buffers. The tensors share memory with the module."""
         state = OrderedDict()
-        for path, module in self.named_modules():
-            for name, value in [*module._named_own("parameters"), *module._named_own("buffers")]:
-                state[f"{path}.{name}" if path else name] = value.detach()
+        for name, value in [*self._named_own("parameters"), *self._named_own("buffers")]:
+            state[name] = value.detach()
+        for child, module in self.named_children():   # what is shared stands under each of its names, as in PyTorch
+            state.update((f"{child}.{name}", value) for name, value in module.state_dict().items())
         return state
 
     def load_state_dict(self, state_dict, strict=True):
@@ -234,10 +237,16 @@ class Module:
         """The settings that `print(module)` shows."""
         return ""
 
+    def _rows(self):
+        """The lines of `print(module)` for the modules in it."""
+        return [f"({name}): {child!r}" for name, child in self.named_children()]
+
     def __repr__(self):
-        rows = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()]
-        inside = "".join(f"\n  {row}" for row in rows)
-        return f"{type(self).__name__}({self.extra_repr()}{inside}{chr(10) if rows else ''})"
+        settings, rows = self.extra_repr(), self._rows()
+        if not rows:
+            return f"{type(self).__name__}({settings})"
+        inside = "".join("\n  " + row.replace("\n", "\n  ") for row in ([settings] if settings else []) + rows)
+        return f"{type(self).__name__}({inside}\n)"
 
 
 def _copy_into(target, value):
@@ -253,7 +262,7 @@ class Sequential(Module):
         super().__init__()
         named = modules[0].items() if len(modules) == 1 and isinstance(modules[0], dict) else enumerate(modules)
         for name, module in named:
-            setattr(self, str(name), _checked(module))
+            _put(self, str(name), module)
 
     def forward(self, x):
         """Each module on the output of the one before."""
@@ -262,8 +271,9 @@ class Sequential(Module):
         return x
 
     def append(self, module):
-        """One more module at the end."""
-        setattr(self, str(len(self)), _checked(module))
+        """One more module at the end, under the next number that is free."""
+        free = next(str(k) for k in itertools.count(len(self)) if str(k) not in vars(self))
+        _put(self, free, module)
         return self
 
     def __len__(self):
@@ -291,6 +301,13 @@ class ModuleList(Sequential):
     def __getitem__(self, index):
         return ModuleList(self.children()[index]) if isinstance(index, slice) else self.children()[index]
 
+    def _rows(self):
+        """Equal modules in a row share a line."""
+        runs = itertools.groupby(self.named_children(), lambda pair: repr(pair[1]))
+        runs = [(text, [name for name, _ in run]) for text, run in runs]
+        return [f"({names[0]}): {text}" if len(names) == 1 else
+                f"({names[0]}-{names[-1]}): {len(names)} x {text}" for text, names in runs]
+
 
 class ModuleDict(Module):
     """A dictionary of modules whose parameters are found."""
@@ -298,13 +315,13 @@ class ModuleDict(Module):
     def __init__(self, modules=()):
         super().__init__()
         for name, module in dict(modules).items():
-            setattr(self, name, _checked(module))
+            _put(self, name, module)
 
     def __getitem__(self, name):
         return dict(self.named_children())[name]
 
     def __setitem__(self, name, module):
-        setattr(self, name, _checked(module))
+        _put(self, name, module)
 
     def __contains__(self, name):
         return name in dict(self.named_children())
@@ -323,6 +340,18 @@ class ModuleDict(Module):
     def values(self):
         """The modules."""
         return self.children()
+
+
+def _put(owner, name, module):
+    """Set an attribute of a container, unless the name is taken by a method or would not work in a state dict."""
+    if not isinstance(name, str) or not name or "." in name or hasattr(type(owner), name) or name in Module.__dict__:
+        raise ArgumentError(
+            message(
+                f"{type(owner).__name__}: a module cannot be called {name!r} here.",
+                try_="a text without dots that is not the name of a method.",
+            )
+        )
+    setattr(owner, name, _checked(module))
 
 
 def _checked(module):
