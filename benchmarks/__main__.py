@@ -74,17 +74,23 @@ class Worker:
         except OSError:
             line = None
         if line is None:
-            raise Failed(f"the process died with status {self.process.wait()}: {self.last_words()}")
+            raise Failed(f"the process died with {self.last_words()}")
         answer = json.loads(line)
         if "missing" in answer:
             raise Missing(answer["missing"])
         if "error" in answer:
-            raise Failed(answer["error"].strip())
+            print(answer["error"], file=sys.stderr)
+            raise Failed(answer["error"].strip().splitlines()[-1])
         return answer["answer"]
 
     def last_words(self):
+        try:
+            status = self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:      # it only closed its mouth
+            self.process.kill()
+            status = self.process.wait()
         self.log.seek(0)
-        return "".join(self.log.readlines()[-3:]).strip() or "it said nothing"
+        return f"status {status}: {(self.log.read().strip().splitlines() or ['it said nothing'])[-1]}"
 
     def close(self):
         self.process.kill()
@@ -124,6 +130,8 @@ class Bench:
         except Failed as failed:
             self.found["errors"].append(f"{where}: {failed}")
             print(f"ERROR {where}: {failed}", file=sys.stderr)
+            if name in self.workers and self.workers[name].process.poll() is not None:
+                self.workers.pop(name).close() # said once; no other workload needs to hear it again
 
     def fresh(self, name):
         """A new worker and the versions it found."""

@@ -47,7 +47,9 @@ def paragraphs(lines, markdown):
 
 def legend(found):
     bases = {baseline(entries) for k, entries in found["workloads"].items() if entries and k != "f"}
-    return (f"Time of a training step as a ratio to {' or '.join(sorted(bases)) or 'nothing'} (below 1 is faster): "
+    if not bases:
+        return f"Fastest of {found['rounds']} runs."
+    return (f"Time of a training step as a ratio to {' or '.join(sorted(bases))} (below 1 is faster): "
             f"median of {found['rounds']} rounds, quartiles in brackets.")
 
 
@@ -91,8 +93,8 @@ def plot(found, path):
         ax.set_axisbelow(True)
         for k, (m, b) in enumerate(zip(middle, high)):
             ax.annotate(f"{m:.2f}", (max(b, 1), k), xytext=(4, 0), textcoords="offset points", va="center")
-        what = "peak memory" if workload == "g" else "time"
-        ax.set_title(f"({workload}) {WORKLOADS[workload].title}: {what} as a ratio to {names[-1]}", loc="left")
+        what = "peak of ten steps of the CNN" if workload == "g" else "time of a training step"
+        ax.set_title(f"({workload}) {WORKLOADS[workload].short}: {what} as a ratio to {names[-1]}", loc="left")
     Picture(figure, text(found)).save(path)
 
 

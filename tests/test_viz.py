@@ -1,9 +1,11 @@
 """Memory drawn and source shown: what the pictures say is true, and what the source block holds is complete."""
 import ast
+import io
 import linecache
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import minidl as md
 from minidl.errors import ArgumentError
@@ -86,6 +88,7 @@ def test_several_tensors_in_words():
     picture = memory_of(x, x.T, x[[0, 2]], titles=["x", "x.T", "x[[0, 2]]"])
     assert repr(picture).startswith("x and x.T share one block of memory; x[[0, 2]] has a block of its own. x: shape")
     assert repr(memory_of(x, x[0], x[1])).startswith("a, b and c share one block of memory. a: shape")
+    assert repr(memory_of(x, x + 1)).startswith("a and b lie in separate blocks of memory. a: shape")
 
 
 @pytest.mark.parametrize("value, text", [
@@ -141,8 +144,23 @@ def test_nothing_is_set_smaller_than_eleven_pixels():
 
 
 def test_the_drawing_fits_on_the_page():
-    width, height = memory_of(*[x.flip(0)] * 8).figure.get_size_inches()
-    assert width < 10 < height * 3                    # the tables go on below when the line is full
+    one, many, wide = (memory_of(*views).figure.get_size_inches() for views in (
+        [x.flip(0)], [x.flip(0)] * 8, [md.arange(24), md.arange(24)]))
+    assert max(one[0], many[0], wide[0]) < 10
+    assert many[1] > one[1] + 1.5 and wide[1] > one[1]         # tables, then blocks, go on below when the line is full
+
+
+def test_small_blocks_stand_side_by_side():
+    left, right = (memory_of(*views).figure.get_size_inches() for views in ([md.ones(3)], [md.ones(3), md.ones(3)]))
+    assert right[0] > left[0] + 1 and right[1] == left[1]
+
+
+def test_the_png_is_small_and_like_the_drawing():
+    picture = memory_of(x, x.T)
+    small, large = picture.png(), super(type(picture), picture).png()
+    assert len(small) < len(large) / 2
+    pixels = [np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=int) for png in (small, large)]
+    assert np.abs(pixels[0] - pixels[1]).max() < 40
 
 
 @pytest.mark.parametrize("call, problem", [

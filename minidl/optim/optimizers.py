@@ -270,11 +270,17 @@ class Optimizer:
         return type(self).__name__
 
     def __repr__(self):
-        lines = [", ".join(f"{name}={value}" for name, value in group.items() if name != "params")
+        lines = [", ".join(f"{name}={_short(value)}" for name, value in group.items() if name != "params")
                  + f" | {_counted(group['params'])}" for group in self.param_groups]
         if len(lines) == 1:
             return f"{self._name}({lines[0]})"
         return "\n".join([f"{self._name}(", *(f"  ({k}) {line}" for k, line in enumerate(lines)), ")"])
+
+
+def _short(value):
+    if isinstance(value, (tuple, list)):
+        return f"({', '.join(map(_short, value))})"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _counted(params):

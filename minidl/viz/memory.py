@@ -7,6 +7,7 @@
 Entry (i, j) of a tensor stands at position `offset + i * stride0 + j * stride1` of its block. A stride counts
 numbers, not bytes. It may be negative (a flip) or 0 (a number repeated by broadcasting).
 """
+import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from .picture import INK, Picture, canvas
 
 MINUS, DOT = "\N{MINUS SIGN}", "\N{MIDDLE DOT}"
 LONGEST_STRIP, LARGEST_TABLE = {True: 26, False: 80}, {True: 60, False: 1024}     # with numbers, with shades
+PAGE = 9.2                                                 # inches
 TINTS = ["#d3e8f6", "#d2eee2", "#f5dfec", "#f6ecc6"]       # told apart by their titles as well
 FAINT, UNUSED, BOTH, HATCH = "#595959", "#6e6e6e", "#e6e6e6", "#b4b4b4"
 SMALL, LARGE = 8, 10                                       # points; 8 are 11 pixels at 100 dots an inch
@@ -130,8 +132,10 @@ def _counted(n, noun):
 def _sharing(blocks):
     several = [names for names in blocks if len(names) > 1]
     together = [f"{', '.join(names[:-1])} and {names[-1]} share one block of memory" for names in several]
-    alone = [f"{names[0]} has a block of its own" for names in blocks if len(names) == 1]
-    return "; ".join(together + alone) + "."
+    alone = [names[0] for names in blocks if len(names) == 1]
+    if not together:
+        return f"{', '.join(alone[:-1])} and {alone[-1]} lie in separate blocks of memory."
+    return "; ".join(together + [f"{name} has a block of its own" for name in alone]) + "."
 
 
 def _blocks(layouts):
@@ -143,6 +147,26 @@ def _blocks(layouts):
 
 
 # ---------------------------------------------------------------------- as a picture
+class MemoryPicture(Picture):
+    """A Picture of memory.
+
+    Attributes:
+        layouts: a Layout for each tensor in it.
+    """
+
+    def __init__(self, figure, alt, layouts):
+        super().__init__(figure, alt)
+        self.layouts = layouts
+
+    def png(self, dpi=100):
+        """The picture as PNG bytes; with a palette of 64 colours, for it has few, which takes a third of the room."""
+        from PIL import Image  # matplotlib brings it
+
+        small = io.BytesIO()
+        Image.open(io.BytesIO(super().png(dpi))).convert("RGB").quantize(64).save(small, "PNG", optimize=True)
+        return small.getvalue()
+
+
 def memory_of(*xs, titles=None, cell=None, numbers=True):
     """Draw tensors or NumPy arrays as memory: the block as a strip, and the tables that are read from it.
 
@@ -156,7 +180,7 @@ def memory_of(*xs, titles=None, cell=None, numbers=True):
         numbers: False draws shades from white (the smallest) to black (the largest), for images.
 
     Returns:
-        a Picture; its attribute `layouts` holds the facts.
+        a MemoryPicture; its attribute `layouts` holds the facts.
 
     Raises:
         ArgumentError: too many axes or numbers to draw, or no such cell.
@@ -177,9 +201,7 @@ def memory_of(*xs, titles=None, cell=None, numbers=True):
     sheet = _Sheet(names, layouts, cells, numbers)
     for members in _blocks(layouts):
         sheet.block(members)
-    picture = Picture(sheet.finish(), described(names, layouts, cells, numbers))
-    picture.layouts = layouts
-    return picture
+    return MemoryPicture(sheet.finish(), described(names, layouts, cells, numbers), layouts)
 
 
 def _check_drawable(one, numbers):
@@ -210,14 +232,13 @@ def _room(one):
 class _Sheet:
     """Paper to draw on. All lengths are inches, x to the right and y downwards."""
 
-    width = 9.2
-
     def __init__(self, names, layouts, cells, numbers):
         self.names, self.layouts, self.cells, self.numbers = names, layouts, cells, numbers
         self.side = max([0.34, *map(_room, layouts)]) if numbers else 0.19
-        self.tall, self.lane = (0.38, 0.21) if numbers else (0.19, 0.19)
-        self.margin = max(0.75, 0.075 * max(map(len, names)) + 0.12)
-        self.y, self.right, self.marks = 0.0, 0.0, []
+        self.step = self.side if numbers else 0.13         # the width of a cell in the strip
+        self.tall, self.lane, self.row = (0.38, 0.21, 0.44) if numbers else (0.19, 0.19, 0.19)
+        self.left = self.y = self.bottom = self.right = 0.0
+        self.marks = []
         values = np.concatenate([one.block for one in layouts]).astype(float)
         self.least, self.most = (values.min(), values.max()) if values.size else (0, 1)
 
@@ -236,7 +257,7 @@ class _Sheet:
 
     def finish(self):
         """The Figure."""
-        height, width = self.y, max(self.right, 3.0) + 0.05
+        height, width = self.bottom, max(self.right, 3.0) + 0.05
         figure, axes = canvas(size=(width, height))
         figure.set_layout_engine("none")
         ax = axes[0, 0]
@@ -254,47 +275,50 @@ class _Sheet:
 
     # ------------------------------------------------------------------ one block: a strip, its lanes, its tables
     def block(self, members):
-        """Draw the strip of one block and everything that looks at it."""
-        self.y += 0.25 * bool(self.marks)
-        self.strip(members)
-        x, top, bottom = 0.0, self.y, self.y
+        """Draw the strip of one block and everything that looks at it: beside the last block if there is room."""
+        margin = max(0.75, *(0.075 * len(self.names[k]) + 0.12 for k in members))
+        first, last = self.window(members)
+        tables = sum(self.table_width(k) + 0.35 for k in members) - 0.35
+        wide = max(margin + self.step * (last - first + 2), min(tables, PAGE))
+        if self.left and self.left + wide > PAGE:
+            self.left, self.y = 0.0, self.bottom + 0.25
+        y = self.strip(members, self.left + margin, self.y, first, last)
+        x, bottom = self.left, y
         for k in members:
-            wide = self.table_width(k)
-            if x and x + wide > self.width:
-                x, top = 0.0, bottom + 0.15
-            bottom = max(bottom, self.table(k, x, top))
-            x += wide + 0.35
-        self.y = bottom
+            if x > self.left and x + self.table_width(k) > PAGE:
+                x, y = self.left, bottom + 0.15
+            bottom = max(bottom, self.table(k, x, y))
+            x += self.table_width(k) + 0.35
+        self.left, self.bottom = self.left + wide + 0.3, max(self.bottom, bottom)
 
-    def strip(self, members):
-        """The block itself, the positions above it and one lane below for each tensor."""
-        layouts = [self.layouts[k] for k in members]
-        block, used = layouts[0].block, np.unique(np.concatenate([one.positions.ravel() for one in layouts]))
-        first, last = self.window(used, len(block))
-        start = self.margin + self.side * (first > 0)
-        place = {p: start + (p - first) * self.side for p in range(first, last)}
-        name = "elsewhere" if members[0] else "memory"
-        self.text(self.margin - 0.1, self.y + 0.2 + self.tall / 2, name, SMALL, FAINT, ha="right")
+    def strip(self, members, left, y, first, last):
+        """The block itself, the positions above it and one lane below for each tensor; returns where it ends."""
+        block, layouts = self.layouts[members[0]].block, [self.layouts[k] for k in members]
+        start, down = left + self.step * (first > 0), y + 0.2
+        place = {p: start + (p - first) * self.step for p in range(first, last)}
+        self.text(left - 0.1, down + self.tall / 2, "elsewhere" if members[0] else "memory", SMALL, FAINT, ha="right")
         for p, x in place.items():
             if self.numbers or p % 8 == 0:
-                self.text(x + self.side / 2, self.y + 0.1, str(p), SMALL, FAINT)
+                self.text(x + self.step / 2, y + 0.1, str(p), SMALL, FAINT)
             whose = [k for k, one in zip(members, layouts) if p in one.positions]
             fill = "white" if not whose else TINTS[whose[0] % 4] if len(members) == 1 else BOTH
-            self.cell(x, self.y + 0.2, self.tall, block[p], fill, bool(whose))
-        for shown, x in ((first > 0, self.margin), (last < len(block), start + (last - first) * self.side)):
+            self.cell(x, down, self.step, self.tall, block[p], fill, bool(whose))
+        for shown, x in ((first > 0, left), (last < len(block), start + (last - first) * self.step)):
             if shown:
-                self.text(x + self.side / 2, self.y + 0.2 + self.tall / 2, "…", LARGE, FAINT)
-        for k, one in zip(members, layouts):
-            if len(members) == 1 and self.cells[k] is not None:
-                self.ring(place[one.position(self.cells[k])], self.y + 0.2, self.side, self.tall)
-        self.y += 0.2 + self.tall + 0.07
-        for k, one in zip(members, layouts):
-            self.lanes(k, one, place)
-        self.y += 0.12
+                self.text(x + self.step / 2, down + self.tall / 2, "…", LARGE, FAINT)
+        chosen = self.cells[members[0]]
+        if len(members) == 1 and chosen is not None:
+            self.ring(place[layouts[0].position(chosen)], down, self.step, self.tall)
+        y = down + self.tall + 0.07
+        for k in members:
+            self.lanes(k, left, y, place)
+            y += self.lane + 0.04
+        return y + 0.12
 
-    def window(self, used, count):
-        """The stretch of the block that is drawn."""
-        most = LONGEST_STRIP[self.numbers]
+    def window(self, members):
+        """The stretch of a block that is drawn: all of it, or as much as fits from the first number in use."""
+        used = np.unique(np.concatenate([self.layouts[k].positions.ravel() for k in members]))
+        count, most = len(self.layouts[members[0]].block), LONGEST_STRIP[self.numbers]
         if count <= most:
             return 0, count
         first = int(used[0]) if used.size else 0
@@ -304,18 +328,17 @@ class _Sheet:
         first = max(0, min(first, count - most))
         return first, first + most
 
-    def lanes(self, k, one, place):
-        """Below each number: the entry that reads it, or how many do."""
-        self.text(self.margin - 0.1, self.y + self.lane / 2, self.names[k], SMALL, ha="right", fontfamily="monospace")
-        readers = {}
+    def lanes(self, k, left, y, place):
+        """Below each number: the entry of tensor `k` that reads it, or how many do."""
+        self.text(left - 0.1, y + self.lane / 2, self.names[k], SMALL, ha="right", fontfamily="monospace")
+        one, readers = self.layouts[k], {}
         for index in np.ndindex(*one.shape):
             readers.setdefault(int(one.position(index)), []).append(index)
         for p, indices in readers.items():
-            self.box(place[p], self.y, self.side, self.lane, TINTS[k % 4], FAINT, 0.4)
+            self.box(place[p], y, self.step, self.lane, TINTS[k % 4], FAINT, 0.4)
             if self.numbers:
                 label = ",".join(map(str, indices[0])) or "·" if len(indices) == 1 else f"×{len(indices)}"
-                self.text(place[p] + self.side / 2, self.y + self.lane / 2, label, SMALL)
-        self.y += self.lane + 0.04
+                self.text(place[p] + self.step / 2, y + self.lane / 2, label, SMALL)
 
     # ------------------------------------------------------------------ the table that a tensor shows
     def facts(self, k):
@@ -366,30 +389,26 @@ class _Sheet:
         self.right = max(self.right, x + self.table_width(k))
         return bottom + 0.15 + 0.18 * len(self.result(k))
 
-    @property
-    def row(self):
-        """The height of a row of a table."""
-        return 0.44 if self.numbers else self.side
-
     def entry(self, k, index, x, y, seen):
         """One cell of a table, with its position in the block."""
         one = self.layouts[k]
         p = one.position(index)
-        self.cell(x, y, self.row, one.block[p], TINTS[k % 4], hatch="///" if p in seen else None, lift=0.07)
+        hatch = "///" if p in seen else None
+        self.cell(x, y, self.side, self.row, one.block[p], TINTS[k % 4], hatch=hatch, lift=0.07)
         seen.add(p)
         if self.numbers:
             self.text(x + self.side - 0.03, y + self.row - 0.09, str(p), SMALL, FAINT, ha="right")
         if index == self.cells[k]:
             self.ring(x, y, self.side, self.row)
 
-    def cell(self, x, y, tall, value, fill, used=True, hatch=None, lift=0.0):
+    def cell(self, x, y, wide, tall, value, fill, used=True, hatch=None, lift=0.0):
         """A box with a number in it, or with a shade that stands for the number."""
         if not self.numbers:
             shade = 1 - (float(value) - self.least) / ((self.most - self.least) or 1)
-            self.box(x, y, self.side, tall, str(round(shade, 3)), HATCH, 0.4, hatch)
+            self.box(x, y, wide, tall, str(round(shade, 3)), HATCH, 0.4, hatch)
             return
-        self.box(x, y, self.side, tall, fill, INK if used else HATCH, 0.6, hatch)
-        self.text(x + self.side / 2, y + tall / 2 - lift, spelled(value), LARGE, INK if used else UNUSED)
+        self.box(x, y, wide, tall, fill, INK if used else HATCH, 0.6, hatch)
+        self.text(x + wide / 2, y + tall / 2 - lift, spelled(value), LARGE, INK if used else UNUSED)
 
     def ring(self, x, y, w, h):
         """The mark of the chosen entry."""

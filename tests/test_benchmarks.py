@@ -1,0 +1,71 @@
+"""The benchmark runs, notices other work and dead processes, and draws. How fast anything is, no test asks."""
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks import report
+from benchmarks.__main__ import Failed, Worker, compare, interpreters, main, python_of, ratios
+from benchmarks.libraries import Minidl
+from benchmarks.workloads import WORKLOADS, draw
+
+QUICK = ["--workloads", "e", "--libraries", "minidl", "--rounds", "2", "--seconds", "0.005", "--timeout", "30"]
+
+
+def test_one_command_measures_and_writes(tmp_path, capsys):
+    assert main([*QUICK, "--out", str(tmp_path / "found.json")]) == 0
+    found = json.loads((tmp_path / "found.json").read_text())["workloads"]["e"]["minidl"]
+    assert found["ratio"] == [1, 1, 1] and len(found["seconds"]) == 2 and len(found["losses"]) == 5
+    assert "(e) 1000 tiny ops" in capsys.readouterr().out
+
+
+def test_an_interpreter_that_is_not_there_is_reported(capsys):
+    assert main([*QUICK, "--python", "minidl=/no/such/python"]) == 1
+    assert "ERROR: minidl: cannot start /no/such/python" in capsys.readouterr().out
+
+
+def test_a_worker_that_dies_is_reported():
+    worker = Worker("minidl", sys.executable, "two", timeout=30)      # no number of threads
+    with pytest.raises(Failed, match="died with status 1: ValueError"):
+        worker.ask("import")
+    worker.close()
+
+
+def test_other_work_is_an_error():
+    assert compare([2.3, 2.2], [2.3001, 2.2001])
+    for losses in ([2.3, 2.3], [2.3, float("nan")]):
+        with pytest.raises(Failed, match="other work"):
+            compare(losses, [2.3, 2.2])
+
+
+@pytest.mark.parametrize("name", [name for name, workload in WORKLOADS.items() if workload.layers])
+def test_the_networks_learn(name):
+    arrays = draw(name)
+    assert all(a.dtype == np.float32 for key, a in arrays.items() if key != "y")
+    x, y = arrays.pop("x")[:8], arrays.pop("y")[:8]
+    step = Minidl(1).network(WORKLOADS[name].layers, x, y, list(arrays.values()))
+    first, *_, last = [float(step()) for _ in range(4)]
+    assert 2 < first < 3 and last < first
+
+
+def test_ratios_are_taken_round_by_round():
+    assert ratios([2, 20, 30], [1, 10, 10]) == [2, 2, 2.5]
+
+
+def test_interpreters_by_name_by_family_and_for_all_peers():
+    choices = interpreters(["python-for-peers", "torch=python-for-torch"])
+    assert python_of("torch-channels-last", choices) == "python-for-torch"
+    assert python_of("mygrad", choices) == "python-for-peers"
+    assert python_of("minidl", choices) == sys.executable
+
+
+def test_report_and_picture(tmp_path):
+    entries = {"torch": {"ratio": [1, 1, 1]}, "minidl": {"ratio": [0.7, 0.75, 0.8]}}
+    about = {"date": "2026-01-01", "cpu": "a CPU", "cores": 2, "threads": 2, "system": "Linux", "load_at_start": 0.1}
+    found = {"workloads": {"b": entries}, "versions": {"torch": {"torch": "2"}, "minidl": {"minidl": "0.1"}},
+             "skipped": [], "errors": [], "machine": about, "rounds": 9}
+    assert "| minidl | 0.75 (0.70-0.80) |" in report.text(found, markdown=True)
+    pytest.importorskip("matplotlib")
+    report.plot(found, tmp_path / "bars.png")
+    assert (tmp_path / "bars.png").stat().st_size > 5000
