@@ -143,9 +143,11 @@ def test_a_change_by_hand_stays():
     optimizer = sgd(1.0, 1.0)
     scheduler = ExponentialLR(optimizer, 0.5)
     scheduler.step()
+    saved = scheduler.state_dict()
     optimizer.param_groups[1]["lr"] = 0.05            # a tenth of what it was
     scheduler.step()
     assert scheduler.get_last_lr() == pytest.approx([0.25, 0.025])
+    assert saved["scales"] == [1.0, 1.0] and scheduler.scales == pytest.approx([1.0, 0.1])
 
 
 def test_a_change_of_a_rate_of_zero_cannot_be_followed():
@@ -206,6 +208,8 @@ def test_a_schedule_goes_on_from_last_epoch():
     again.load_state_dict(optimizer.state_dict())
     scheduler = StepLR(again, 5, last_epoch=8)
     assert scheduler.last_epoch == 9 and scheduler.get_last_lr() == [0.1]
+    parts = [ConstantLR(again, 0.5), ExponentialLR(again, 0.5)]
+    assert SequentialLR(again, parts, [7], last_epoch=8).get_last_lr() == [0.25]
 
 
 # ---------------------------------------------------------------------- what is said
