@@ -23,6 +23,10 @@ What is timed is a full training step: forward, loss, backward, update. How:
 * **Nothing hangs, nothing is hushed up.** A process that dies or is silent for too long is reported, and the
   exit status is 1. A library that is not installed, or that has no op for a workload, is listed as skipped.
 
+On a busy machine two threads wait for each other whenever one of them loses its core, and all libraries drown
+alike in that waiting: wide quartiles, or ratios that all are near 1. `--threads 1` is steadier then, and the report
+names the load that it met.
+
 Two measurements are not of speed: (f) is the fastest of many fresh `python -c "import numpy, minidl"` minus the
 fastest of as many `python -c "import numpy"`, in turns; (g) is how far ten steps of (b) raise the peak memory of a
 fresh process over that after the imports.

@@ -66,8 +66,8 @@ def about(found):
             versions.setdefault(name, []).append(version)
     words = [f"{name} {' / '.join(dict.fromkeys(each))}" for name, each in versions.items()]
     load = "" if m["load_at_start"] is None else f"; load average at the start {m['load_at_start']:.1f}"
-    busy = ", so the machine was busy with other work" if (m["load_at_start"] or 0) > 0.7 else ""
-    place = f"{m['date']}, {m['cpu']}, {m['cores']} cores, {m['threads']} threads, {m['system']}"
+    busy = ": the machine was busy with other work, see --threads 1" if (m["load_at_start"] or 0) > 0.7 else ""
+    place = f"{m['date']}, {m['cpu']}, {m['cores']} cores, threads used: {m['threads']}, {m['system']}"
     return f"{place}; {', '.join(words)}{load}{busy}."
 
 

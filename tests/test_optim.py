@@ -8,7 +8,7 @@ import pytest
 import minidl as md
 from minidl import optim
 from minidl.errors import ArgumentError, InplaceError, ShapeError
-from minidl.optim.optimizers import PIECE
+from minidl.optim.optimizers import PIECE, pieces
 from minidl.tensor import Tensor
 from tests import fake_device
 
@@ -177,6 +177,12 @@ def test_a_large_parameter_in_pieces_moves_like_its_parts(make):
             row.grad = Tensor(part)
         together.step(), apart.step()
     assert np.array_equal(whole.array, np.stack([row.array for row in rows]))
+
+
+def test_only_large_arrays_of_the_host_are_cut():
+    small, large = np.zeros((4, PIECE // 4)), np.zeros((4, PIECE))
+    assert [len(pieces([a, a], np)) for a in (small, large)] == [1, 4]
+    assert len(pieces([large, large], fake_device.xp)) == 1          # each piece would be one more launch
 
 
 @every

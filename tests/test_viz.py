@@ -29,6 +29,16 @@ def words(picture):
     return [text.get_text() for text in picture.figure.axes[0].texts]
 
 
+def boxes(picture, line):
+    """The cells drawn with lines of this width: 0.4 in the lanes, 2.2 for the rings."""
+    return [patch for patch in picture.figure.axes[0].patches if patch.get_linewidth() == line]
+
+
+def rings(picture):
+    """The marks of the chosen entries."""
+    return boxes(picture, 2.2)
+
+
 def hatched(picture):
     """How many cells are marked as repeats."""
     return sum(bool(patch.get_hatch()) for patch in picture.figure.axes[0].patches)
@@ -120,6 +130,19 @@ def test_the_lane_says_which_entry_reads_a_number():
     assert words(memory_of(md.ones(3).expand(4, 3))).count("×4") == 3
 
 
+def test_the_chosen_entry_is_ringed_in_the_strip_and_in_the_table():
+    strip, table = rings(memory_of(x, cell=(2, 1)))
+    assert (strip.get_x() - 0.75) / strip.get_width() == pytest.approx(9)      # position 9; 0.75 is the margin
+    assert table.get_x() / table.get_width() == pytest.approx(1)
+    assert len(rings(memory_of(x, x.T))) == 2                                  # one strip for both: tables only
+    assert rings(memory_of(md.zeros(0, 3))) == []
+
+
+def test_a_lane_stands_below_the_numbers_that_it_reads():
+    lane = boxes(memory_of(x[:, 1:3]), 0.4)
+    assert [round((box.get_x() - 0.75) / box.get_width()) for box in lane] == [1, 2, 5, 6, 9, 10]
+
+
 def test_repeated_numbers_are_hatched():
     assert hatched(memory_of(x)) == 0
     assert hatched(memory_of(x[:, :1].expand(3, 4))) == 9
@@ -133,8 +156,8 @@ def test_a_strip_that_is_long_is_cut():
 
 def test_shades_have_no_numbers():
     picture = memory_of(md.rand(8, 8), numbers=False)
-    edges = [patch for patch in picture.figure.axes[0].patches if patch.get_linewidth() == 0.4]
-    assert len(edges) == 64 * 3                       # strip, lane and table
+    assert len(boxes(picture, 0.4)) == 64 * 3         # strip, lane and table
+    assert "8" in words(picture) and "9" not in words(picture)                 # every eighth position is written
     assert "0,0" not in words(picture) and "Entry" not in repr(picture)
 
 

@@ -124,6 +124,7 @@ def runs(mask):
 
 def legend(figure, image, axes, label):
     """The scale of the colours, to the right of all axes."""
+    figure.set_size_inches(figure.get_figwidth() + 0.7, figure.get_figheight())
     bar = figure.colorbar(image, ax=axes.ravel().tolist(), shrink=0.8, aspect=25, pad=0.02)
     bar.outline.set_visible(False)
     bar.set_label(label, fontsize=9)
@@ -200,8 +201,8 @@ def _panel(ax, kind, lines, epochs, log, unit):
     ends = []
     for (name, values), (colour, dash) in zip(lines.items(), LINES):
         x = np.arange(1, len(values) + 1) * epochs / len(values)
-        smooth, marker = smoothed(values, epochs), "o" if len(values) == epochs else ""
-        if not marker:
+        smooth, marker = smoothed(values, epochs), "o" if len(values) == epochs <= 30 else ""
+        if len(values) > epochs:
             ax.plot(x, values, color=colour, linewidth=0.6, alpha=0.35)
         ax.plot(x, smooth, color=colour, linestyle=dash, linewidth=2, marker=marker, markersize=4, label=name)
         finite = np.flatnonzero(np.isfinite(smooth))
@@ -311,7 +312,7 @@ def mistakes(images, truth, probabilities, classes=None, count=6, columns=3):
     wrong = np.flatnonzero(guess != truth)
     worst = wrong[np.argsort(left[wrong], kind="stable")][:count]
     columns = min(columns, max(1, len(worst)))
-    figure, axes = canvas(max(1, -(-len(worst) // columns)), 2 * columns, size=(1.25, 1.5))
+    figure, axes = canvas(max(1, -(-len(worst) // columns)), 2 * columns, size=(1.25, 1.35))
     for k, (ax, bars) in zip(worst, axes.reshape(-1, 2)):
         bare(ax, f"{article(classes[truth[k]])}, taken for {article(classes[guess[k]])}")
         shade(ax, planes[k], np.nanmin(planes[k]), np.nanmax(planes[k]), shades(PAPER, INK))
@@ -384,8 +385,8 @@ def feature_maps(activations, first=8):
     figure, axes = canvas(len(layers), columns, size=(0.95, 1.05))
     for row, (name, x) in zip(axes, layers.items()):
         _maps(row, x, columns)
-        title = f"{name}   {x.shape[0]} x {x.shape[1]} x {x.shape[2]}".strip()
-        row[0].set_title(title, loc="left", fontsize=9, pad=2)
+        title = row[0].set_title(f"{name}   {' x '.join(map(str, x.shape))}".strip(), loc="left", fontsize=9, pad=2)
+        title.set_in_layout(columns < 3)              # it may stand over its neighbours; they hold the height free
     told = [_maps_told(name, x, columns) for name, x in layers.items()]
     return Picture(figure, f"Feature maps of one picture. {' '.join(told)}")
 
@@ -400,14 +401,14 @@ def _channels(name, x):
 
 def _maps(row, x, columns):
     low, top = np.nanmin(x), np.nanmax(np.abs(x))
-    for ax, plane in zip(row, x[:columns]):
-        bare(ax)
+    for ax in row:
+        bare(ax, " ")
+    for ax, plane in zip(row, x):
         if low < 0:
             signed(ax, plane, top)
         else:
             shade(ax, plane, 0, top, shades(PAPER, POSITIVE, "#04263f"))
         ax.spines[:].set(visible=True, color=GRID)
-    blank(row[len(x):])
 
 
 def _maps_told(name, x, columns):

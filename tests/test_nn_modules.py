@@ -1,0 +1,507 @@
+"""Modules: what they hold and in which order, what they save, and how they print."""
+import copy
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import nn, optim
+from minidl.errors import ArgumentError, DTypeError, ShapeError
+from minidl.nn import functional as F
+
+
+class Block(nn.Module):
+    """Convolution, batch norm and ReLU."""
+
+    def __init__(self, inside, out):
+        super().__init__()
+        self.conv = nn.Conv2d(inside, out, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(out)
+
+    def forward(self, x):
+        return F.relu(self.norm(self.conv(x)))
+
+
+class Net(nn.Module):
+    """A convolutional net with a parameter of its own, defined last."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.Sequential(Block(1, 2), nn.MaxPool2d(2), Block(2, 3))
+        self.head = nn.Linear(3, 4)
+        self.scale = nn.Parameter(md.ones(1))
+
+    def forward(self, x):
+        return self.head(self.blocks(x).mean((2, 3))) * self.scale
+
+
+def same(a, b):
+    """Equal state dicts, bit by bit and in order."""
+    return list(a) == list(b) and all(
+        a[k].dtype == b[k].dtype and a[k].numpy().tobytes() == b[k].numpy().tobytes() for k in a)
+
+
+def frozen(state):
+    """A copy of a state dict that shares no memory."""
+    return OrderedDict((name, md.tensor(value)) for name, value in state.items())
+
+
+# ---------------------------------------------------------------------- what a module holds
+def test_names_and_order_are_pytorchs():
+    net = Net()
+    assert [name for name, _ in net.named_parameters()] == [
+        "scale", "blocks.0.conv.weight", "blocks.0.norm.weight", "blocks.0.norm.bias",
+        "blocks.2.conv.weight", "blocks.2.norm.weight", "blocks.2.norm.bias", "head.weight", "head.bias"]
+    assert list(net.state_dict()) == [
+        "scale", "blocks.0.conv.weight", "blocks.0.norm.weight", "blocks.0.norm.bias", "blocks.0.norm.running_mean",
+        "blocks.0.norm.running_var", "blocks.0.norm.num_batches_tracked", "blocks.2.conv.weight",
+        "blocks.2.norm.weight", "blocks.2.norm.bias", "blocks.2.norm.running_mean", "blocks.2.norm.running_var",
+        "blocks.2.norm.num_batches_tracked", "head.weight", "head.bias"]
+    assert [name for name, _ in net.named_modules()] == [
+        "", "blocks", "blocks.0", "blocks.0.conv", "blocks.0.norm", "blocks.1", "blocks.2", "blocks.2.conv",
+        "blocks.2.norm", "head"]
+    assert [name for name, _ in net.named_children()] == ["blocks", "head"]
+    assert [name for name, _ in net.named_buffers()][:2] == [
+        "blocks.0.norm.running_mean", "blocks.0.norm.running_var"]
+    assert len(list(net.parameters())) == 9 and len(list(net.buffers())) == 6 and len(list(net.modules())) == 10
+
+
+def test_names_can_have_a_prefix():
+    assert [name for name, _ in nn.Linear(1, 1).named_parameters("model")] == ["model.weight", "model.bias"]
+
+
+def test_shared_parameters_and_modules_count_once_and_are_saved_under_each_name():
+    net = nn.Module()
+    net.first = nn.Linear(2, 2)
+    net.second = nn.Linear(2, 2)
+    net.second.weight = net.first.weight
+    net.third = net.first
+    assert [name for name, _ in net.named_parameters()] == ["first.weight", "first.bias", "second.bias"]
+    assert list(net.state_dict()) == [f"{m}.{p}" for m in ("first", "second", "third") for p in ("weight", "bias")]
+    before = frozen(net.state_dict())
+    net.load_state_dict(before)
+    assert same(net.state_dict(), before)
+
+
+def test_what_is_no_parameter():
+    net = nn.Module()
+    net.plain = md.ones(2, requires_grad=True)
+    net.listed = [nn.Parameter(md.ones(1)), nn.Linear(1, 1)]
+    net.empty = None
+    assert list(net.parameters()) == [] and list(net.state_dict()) == [] and net.children() == []
+
+
+def test_a_parameter_is_a_leaf_that_shares_memory():
+    data = md.ones(2)
+    p = nn.Parameter(data)
+    assert p.requires_grad and p.is_leaf and p.array is data.array
+    assert repr(p) == "Parameter containing:\ntensor([1., 1.], requires_grad=True)"
+    assert type(p + 1) is md.Tensor and not nn.Parameter(data, requires_grad=False).requires_grad
+    assert nn.Parameter(p * 2).is_leaf
+    with pytest.raises(DTypeError):
+        nn.Parameter(md.tensor([1, 2]))
+
+
+def test_buffers_are_saved_and_not_learned():
+    net = nn.Module()
+    net.register_buffer("count", md.tensor(3))
+    net.register_buffer("nothing", None)
+    net.register_parameter("weight", nn.Parameter(md.ones(1)))
+    net.register_parameter("bias", None)
+    assert list(net.state_dict()) == ["weight", "count"]
+    net.count = md.tensor(5)                          # still a buffer
+    assert dict(net.named_buffers())["count"].item() == 5
+    assert [name for name, _ in net.named_parameters()] == ["weight"]
+
+
+def test_losses_keep_their_weights_as_buffers():
+    assert list(nn.CrossEntropyLoss(weight=md.ones(3)).state_dict()) == ["weight"]
+    assert list(nn.MSELoss().state_dict()) == []
+
+
+def test_a_module_without_super_init_works():
+    class Lazy(nn.Module):
+        def __init__(self):
+            self.layer = nn.Linear(2, 3)
+
+        def forward(self, x):
+            return self.layer(x)
+
+    net = Lazy()
+    assert net(md.ones(1, 2)).shape == (1, 3) and net.training and not net.eval().layer.training
+    assert list(net.state_dict()) == ["layer.weight", "layer.bias"]
+    net.register_buffer("seen", md.zeros(1))
+    assert "seen" in net.state_dict() and "seen" not in Lazy().state_dict()
+
+
+def test_a_module_without_forward_says_so():
+    class Forgot(nn.Module):
+        pass
+    with pytest.raises(NotImplementedError, match="Forgot has no forward"):
+        Forgot()(1)
+
+
+# ---------------------------------------------------------------------- containers
+def test_sequential_runs_counts_slices_and_grows():
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+    x = md.randn(4, 2)
+    assert bool((net(x) == net[2](net[1](net[0](x)))).all())
+    assert len(net) == 3 and list(net) == [net[0], net[1], net[2]] and net[-1] is net[2]
+    assert list(net[1:].state_dict()) == ["2.weight", "2.bias"] and net[1:][0] is net[1]
+    net.append(nn.Sigmoid())
+    assert len(net) == 4 and isinstance(net[3], nn.Sigmoid)
+    assert [type(m).__name__ for m in net[1:].append(nn.Tanh())] == ["ReLU", "Linear", "Sigmoid", "Tanh"]
+    assert len(nn.Sequential()) == 0 and nn.Sequential()(x) is x
+    with pytest.raises(IndexError):
+        net[9]
+
+
+def test_sequential_of_an_ordered_dict_uses_its_names():
+    net = nn.Sequential(OrderedDict([("one", nn.Linear(1, 2)), ("two", nn.Linear(2, 1))]))
+    assert list(net.state_dict()) == ["one.weight", "one.bias", "two.weight", "two.bias"]
+    assert net.one is net[0] and net(md.ones(1, 1)).shape == (1, 1)
+
+
+def test_one_module_may_stand_in_two_places():
+    layer = nn.Linear(2, 2, bias=False)
+    net = nn.Sequential(layer, layer)
+    assert len(net) == 2 and len(list(net.parameters())) == 1
+    x = md.randn(1, 2)
+    assert bool((net(x) == layer(layer(x))).all())
+
+
+def test_module_list_and_module_dict():
+    layers = nn.ModuleList(nn.Linear(1, 1) for _ in range(3))
+    assert list(layers.state_dict())[::2] == ["0.weight", "1.weight", "2.weight"]
+    assert layers[-1] is list(layers)[2] and list(layers[1:].state_dict())[0] == "0.weight"
+    assert len(layers.append(nn.ReLU())) == 4
+    with pytest.raises(NotImplementedError, match="loop over it"):
+        layers(md.ones(1))
+    heads = nn.ModuleDict({"a": nn.Linear(1, 1)})
+    heads["b"] = nn.ReLU()
+    assert list(heads.keys()) == ["a", "b"] and "b" in heads and len(heads) == 2
+    assert heads["a"] is heads.values()[0] and heads.items()[1] == ("b", heads["b"])
+    assert list(heads.state_dict()) == ["a.weight", "a.bias"]
+
+
+@pytest.mark.parametrize("wrong, name", [(nn.ReLU, "ReLU"), (F.relu, "function"), (None, "NoneType")])
+@pytest.mark.parametrize("container", [
+    lambda m: nn.Sequential(nn.Flatten(), m), lambda m: nn.Sequential().append(m), lambda m: nn.ModuleList([m]),
+    lambda m: nn.ModuleDict({"a": m}), lambda m: nn.Sequential(OrderedDict(a=m))])
+def test_what_is_no_module_gets_a_hint(container, wrong, name):
+    with pytest.raises(ArgumentError, match=rf"expected a module, got {name}.*\n.*nn.ReLU\(\) with brackets"):
+        container(wrong)
+
+
+@pytest.mark.parametrize("name", ["forward", "train", "a.b", ""])
+def test_names_that_would_break_a_container_are_refused(name):
+    for container in (nn.Sequential, nn.ModuleDict):
+        with pytest.raises(ArgumentError, match="cannot be called"):
+            container(OrderedDict({name: nn.ReLU()}))
+    for method in ("keys", "items", "values"):
+        with pytest.raises(ArgumentError, match="cannot be called"):
+            nn.ModuleDict({method: nn.ReLU()})
+
+
+# ---------------------------------------------------------------------- modes, freezing, walking
+def test_train_and_eval_reach_all_modules():
+    net = Net()
+    assert all(m.training for m in net.modules())
+    assert net.eval() is net and not any(m.training for m in net.modules())
+    assert net.train() is net and all(m.training for m in net.modules())
+    net.blocks[0].eval()
+    assert net.training and not net.blocks[0].norm.training
+
+
+def test_dropout_and_batch_norm_follow_the_mode():
+    x = md.randn(8, 3)
+    drop, norm = nn.Dropout(0.5), nn.BatchNorm1d(3)
+    assert bool((drop(x) == 0).any()) and bool((drop.eval()(x) == x).all())
+    norm(x)
+    assert norm.num_batches_tracked.item() == 1
+    before = frozen(norm.state_dict())
+    norm.eval()(x)
+    assert same(norm.state_dict(), before)
+    first, second = (nn.Dropout(generator=md.Generator(5))(x) for _ in range(2))
+    assert bool((first == second).all())
+
+
+def test_batch_norm_without_momentum_averages_all_batches():
+    norm, batches = nn.BatchNorm1d(2, momentum=None), [md.randn(4, 2) for _ in range(3)]
+    for x in batches:
+        norm(x)
+    means = np.mean([x.numpy().mean(0) for x in batches], 0)
+    np.testing.assert_allclose(norm.running_mean.numpy(), means, rtol=1e-5)
+
+
+def test_batch_norm_without_statistics_uses_the_batch_also_in_evaluation():
+    norm, x = nn.BatchNorm1d(2, affine=False, track_running_stats=False).eval(), md.randn(4, 2)
+    assert list(norm.state_dict()) == []
+    np.testing.assert_allclose(norm(x).numpy().mean(0), [0, 0], atol=1e-6)
+
+
+def test_freezing():
+    net = Net()
+    net.blocks.requires_grad_(False)
+    net(md.randn(2, 1, 4, 4)).sum().backward()
+    have = [name for name, p in net.named_parameters() if p.grad is not None]
+    assert have == ["scale", "head.weight", "head.bias"]
+    assert net.requires_grad_() is net and all(p.requires_grad for p in net.parameters())
+    net.zero_grad()
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_apply_goes_from_the_inside_out():
+    seen = []
+    net = nn.Sequential(nn.Linear(1, 1), nn.Sequential(nn.ReLU()))
+    assert net.apply(seen.append) is net
+    assert seen == [net[0], net[1][0], net[1], net]
+
+
+def test_hooks_see_and_change_what_comes_out():
+    layer, seen = nn.Linear(2, 2), []
+    x = md.ones(1, 2)
+    plain = layer(x)
+    remove = layer.register_forward_hook(lambda m, inputs, out: seen.append((m, inputs, out)))
+    double = layer.register_forward_hook(lambda m, inputs, out: out * 2)
+    assert bool((layer(x) == plain * 2).all())
+    assert seen[0][0] is layer and seen[0][1] == (x,) and bool((seen[0][2] == plain).all())
+    remove()
+    double()
+    assert bool((layer(x) == plain).all()) and len(seen) == 1
+    assert nn.Linear(2, 2)._hooks == ()
+
+
+# ---------------------------------------------------------------------- dtypes and devices
+def test_to_float64_and_back_keeps_the_parameters_of_the_optimiser():
+    net = Net()
+    parameters, before = list(net.parameters()), frozen(net.state_dict())
+    optimiser = optim.SGD(net.parameters(), lr=0.1)
+    net(md.randn(2, 1, 4, 4)).sum().backward()
+    assert net.double() is net
+    assert {p.dtype for p in net.parameters()} == {p.grad.dtype for p in net.parameters()} == {md.float64}
+    assert net.blocks[0].norm.num_batches_tracked.dtype == md.int64
+    assert net.blocks[0].norm.running_mean.dtype == md.float64
+    assert all(a is b for a, b in zip(net.parameters(), parameters))
+    net.float().load_state_dict(before)
+    assert same(net.state_dict(), before)
+    optimiser.zero_grad()
+    net(md.randn(2, 1, 4, 4)).sum().backward()
+    optimiser.step()
+    assert net.head.bias.tolist() != before["head.bias"].tolist()
+
+
+def test_whole_numbers_move_with_the_rest_but_stay_whole(fake):
+    norm = nn.BatchNorm1d(2)
+    norm.num_batches_tracked.array += 3000
+    norm.to("fake", dtype=md.float16)
+    assert {str(v.device) for v in norm.state_dict().values()} == {"fake"}
+    assert norm.weight.dtype == md.float16 and norm.num_batches_tracked.dtype == md.int64
+    assert norm.to("cpu").num_batches_tracked.item() == 3000
+
+
+# ---------------------------------------------------------------------- saving
+def trained():
+    """A net whose numbers are all away from their start."""
+    net = Net()
+    net(md.randn(4, 1, 6, 6)).sum().backward()
+    for p in net.parameters():
+        p.array += np.float32(0.1) * p.grad.array
+    return net
+
+
+def test_a_state_dict_comes_back_bit_by_bit():
+    net, other, x = trained(), Net(), md.randn(2, 1, 6, 6)
+    saved = frozen(net.state_dict())
+    result = other.load_state_dict(saved)
+    assert result.missing_keys == [] and result.unexpected_keys == []
+    assert same(other.state_dict(), saved) and saved["blocks.0.norm.num_batches_tracked"].item() == 1
+    assert bool((net.eval()(x) == other.eval()(x)).all())
+    other.head.weight.array += 1
+    assert same(net.state_dict(), saved)              # copied, not shared
+
+
+def test_the_state_dict_shares_memory_with_the_module():
+    layer = nn.Linear(1, 1)
+    layer.state_dict()["weight"].fill_(7.0)
+    assert layer.weight.item() == 7.0
+
+
+def test_arrays_load_too_and_take_on_the_dtype():
+    net = Net()
+    arrays = {name: value.numpy().astype(np.float64) for name, value in trained().state_dict().items()}
+    net.load_state_dict(arrays)
+    assert net.head.weight.dtype == md.float32 and net.blocks[0].norm.num_batches_tracked.dtype == md.int64
+    np.testing.assert_array_equal(net.head.weight.detach().numpy(), arrays["head.weight"].astype(np.float32))
+
+
+def without(state, name):
+    """A state dict with a name missing."""
+    return {k: v for k, v in state.items() if k != name}
+
+
+@pytest.mark.parametrize("change, kind, words", [
+    (lambda s: without(s, "head.bias"), ArgumentError, r"do not match those of Net[\s\S]*missing +head.bias\n"),
+    (lambda s: {**s, "tail.bias": md.ones(1)}, ArgumentError, r"unexpected +tail.bias\n"),
+    (lambda s: {**s, "head.bias": md.ones(5)}, ShapeError, r"head.bias has another shape[\s\S]*\(5,\)[\s\S]*\(4,\)"),
+    (lambda s: {**s, "scale": md.ones(())}, ShapeError, "scale has another shape")])
+def test_a_state_dict_that_does_not_fit_changes_nothing(change, kind, words):
+    net, state = Net(), frozen(trained().state_dict())
+    before = frozen(net.state_dict())
+    with pytest.raises(kind, match=words):
+        net.load_state_dict(change(state))
+    assert same(net.state_dict(), before)
+
+
+def test_what_matches_loads_without_strict():
+    net, state = Net(), frozen(trained().state_dict())
+    state["extra"] = state.pop("scale")
+    result = net.load_state_dict(state, strict=False)
+    assert result.missing_keys == ["scale"] and result.unexpected_keys == ["extra"]
+    assert net.scale.item() == 1.0 and net.head.bias.tolist() == state["head.bias"].tolist()
+    with pytest.raises(ShapeError):
+        net.load_state_dict({"scale": md.ones(3)}, strict=False)
+
+
+def test_loading_between_forward_and_backward_is_noticed():
+    layer = nn.Linear(1, 1)
+    loss = (layer(md.ones(1, 1).requires_grad_()) ** 2).sum()
+    layer.load_state_dict(frozen(layer.state_dict()))
+    with pytest.raises(md.errors.InplaceError, match="load_state_dict"):
+        loss.backward()
+
+
+def test_a_deep_copy_is_its_own_model():
+    net = trained()
+    net.tied = net.scale
+    other = copy.deepcopy(net)
+    assert same(other.state_dict(), net.state_dict()) and other.tied is other.scale is not net.scale
+    assert [p.grad.tolist() for p in other.parameters()] == [p.grad.tolist() for p in net.parameters()]
+    assert all(isinstance(p, nn.Parameter) for p in other.parameters())
+    before = frozen(net.state_dict())
+    other(md.randn(2, 1, 4, 4))
+    for p in other.parameters():
+        p.array += 1
+    assert same(net.state_dict(), before)
+
+
+# ---------------------------------------------------------------------- printing
+@pytest.mark.parametrize("layer, text", [
+    (lambda: nn.Linear(3, 2), "Linear(in_features=3, out_features=2, bias=True)"),
+    (lambda: nn.Linear(3, 2, bias=False), "Linear(in_features=3, out_features=2, bias=False)"),
+    (lambda: nn.Conv2d(1, 2, 3), "Conv2d(1, 2, kernel_size=(3, 3), stride=(1, 1))"),
+    (lambda: nn.Conv2d(2, 4, (3, 2), 2, 1, 2, 2, bias=False),
+     "Conv2d(2, 4, kernel_size=(3, 2), stride=(2, 2), padding=(1, 1), dilation=(2, 2), groups=2, bias=False)"),
+    (lambda: nn.Conv2d(1, 2, 3, padding="same"), "Conv2d(1, 2, kernel_size=(3, 3), stride=(1, 1), padding=same)"),
+    (lambda: nn.Embedding(10, 3), "Embedding(10, 3)"),
+    (lambda: nn.Embedding(10, 3, padding_idx=-1), "Embedding(10, 3, padding_idx=9)"),
+    (lambda: nn.BatchNorm1d(4), "BatchNorm1d(4, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)"),
+    (lambda: nn.BatchNorm2d(5, 1e-3, None, False, False),
+     "BatchNorm2d(5, eps=0.001, momentum=None, affine=False, track_running_stats=False)"),
+    (lambda: nn.MaxPool2d(2), "MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)"),
+    (lambda: nn.MaxPool2d((3, 2), 2, 1, 1, True),
+     "MaxPool2d(kernel_size=(3, 2), stride=2, padding=1, dilation=1, ceil_mode=True)"),
+    (lambda: nn.AvgPool2d((3, 2), 1, 1), "AvgPool2d(kernel_size=(3, 2), stride=1, padding=1)"),
+    (lambda: nn.AdaptiveAvgPool2d(1), "AdaptiveAvgPool2d(output_size=1)"),
+    (lambda: nn.AdaptiveAvgPool2d((2, None)), "AdaptiveAvgPool2d(output_size=(2, None))"),
+    (lambda: nn.Dropout(), "Dropout(p=0.5, inplace=False)"),
+    (lambda: nn.Dropout(0.2, True), "Dropout(p=0.2, inplace=True)"),
+    (lambda: nn.Flatten(), "Flatten(start_dim=1, end_dim=-1)"),
+    (lambda: nn.Identity(3, unused=4), "Identity()"),
+    (lambda: nn.ReLU(), "ReLU()"),
+    (lambda: nn.ReLU(True), "ReLU(inplace=True)"),
+    (lambda: nn.ReLU(inplace=True), "ReLU(inplace=True)"),
+    (lambda: nn.LeakyReLU(), "LeakyReLU(negative_slope=0.01)"),
+    (lambda: nn.LeakyReLU(0.2, True), "LeakyReLU(negative_slope=0.2, inplace=True)"),
+    (lambda: nn.Tanh(), "Tanh()"),
+    (lambda: nn.Sigmoid(), "Sigmoid()"),
+    (lambda: nn.GELU(), "GELU(approximate='none')"),
+    (lambda: nn.GELU(approximate="tanh"), "GELU(approximate='tanh')"),
+    (lambda: nn.Softmax(1), "Softmax(dim=1)"),
+    (lambda: nn.LogSoftmax(dim=-1), "LogSoftmax(dim=-1)"),
+    (lambda: nn.CrossEntropyLoss(weight=md.ones(2)), "CrossEntropyLoss()"),
+    (lambda: nn.NLLLoss(), "NLLLoss()"),
+    (lambda: nn.MSELoss(reduction="sum"), "MSELoss()"),
+    (lambda: nn.L1Loss(), "L1Loss()"),
+    (lambda: nn.BCELoss(), "BCELoss()"),
+    (lambda: nn.BCEWithLogitsLoss(), "BCEWithLogitsLoss()"),
+    (lambda: nn.Sequential(), "Sequential()"),
+    (lambda: nn.Sequential(nn.Sequential(nn.Tanh()), nn.ReLU()),
+     "Sequential(\n  (0): Sequential(\n    (0): Tanh()\n  )\n  (1): ReLU()\n)"),
+    (lambda: nn.ModuleList([nn.ReLU(), nn.ReLU(), nn.Tanh()]), "ModuleList(\n  (0-1): 2 x ReLU()\n  (2): Tanh()\n)"),
+    (lambda: nn.ModuleDict({"a": nn.ReLU()}), "ModuleDict(\n  (a): ReLU()\n)")])
+def test_modules_print_as_in_pytorch(layer, text):
+    assert repr(layer()) == text
+
+
+def test_settings_stand_above_the_modules_inside():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.ReLU()
+
+        def extra_repr(self):
+            return "factor=2"
+    assert repr(Scaled()) == "Scaled(\n  factor=2\n  (inner): ReLU()\n)"
+
+
+# ---------------------------------------------------------------------- layers
+def test_layers_are_their_functions():
+    x, rows = md.randn(2, 4, 6, 6), md.tensor([[0, 2]])
+    conv = nn.Conv2d(4, 6, (3, 2), (2, 1), (1, 0), groups=2)
+    assert bool((conv(x) == F.conv2d(x, conv.weight, conv.bias, (2, 1), (1, 0), 1, 2)).all())
+    linear, table = nn.Linear(6, 2, bias=False), nn.Embedding(3, 2, padding_idx=0)
+    assert linear.bias is None and bool((linear(x) == F.linear(x, linear.weight)).all())
+    assert bool((table(rows) == table.weight[rows]).all()) and table.weight[0].tolist() == [0, 0]
+    assert bool((nn.MaxPool2d(3, 2, 1)(x) == F.max_pool2d(x, 3, 2, 1)).all())
+    assert bool((nn.AvgPool2d(3, 2, 1, count_include_pad=False)(x) == F.avg_pool2d(x, 3, 2, 1, False, False)).all())
+    assert bool((nn.AdaptiveAvgPool2d((1, None))(x) == F.adaptive_avg_pool2d(x, (1, None))).all())
+    assert nn.Flatten()(x).shape == (2, 144) and nn.Flatten(0, 1)(x).shape == (8, 6, 6) and nn.Identity()(x) is x
+    assert bool((nn.LeakyReLU(0.3)(x) == F.leaky_relu(x, 0.3)).all())
+    assert bool((nn.Softmax(1)(x) == F.softmax(x, 1)).all())
+    assert bool((nn.GELU("tanh")(x) == F.gelu(x, "tanh")).all())
+
+
+@pytest.mark.parametrize("loss, function, inputs", [
+    (lambda: nn.CrossEntropyLoss(md.tensor([1.0, 2.0]), reduction="sum", label_smoothing=0.1),
+     lambda x, t: F.cross_entropy(x, t, md.tensor([1.0, 2.0]), -100, "sum", 0.1),
+     (md.randn(3, 2), md.tensor([0, 1, 1]))),
+    (lambda: nn.NLLLoss(ignore_index=1), lambda x, t: F.nll_loss(x, t, ignore_index=1),
+     (md.randn(3, 2), md.tensor([0, 1, 0]))),
+    (lambda: nn.MSELoss(reduction="none"), lambda x, t: (x - t) ** 2, (md.randn(3), md.randn(3))),
+    (lambda: nn.L1Loss(), lambda x, t: (x - t).abs().mean(), (md.randn(3), md.randn(3))),
+    (lambda: nn.BCELoss(), F.binary_cross_entropy, (md.rand(3), md.rand(3))),
+    (lambda: nn.BCEWithLogitsLoss(pos_weight=md.tensor(2.0)),
+     lambda x, t: F.binary_cross_entropy_with_logits(x, t, pos_weight=md.tensor(2.0)), (md.randn(3), md.rand(3)))])
+def test_losses_pass_their_settings_on(loss, function, inputs):
+    assert bool((loss()(*inputs) == function(*inputs)).all())
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda: nn.Linear(0, 1), "in_features must be a whole number of 1 or more, got 0"),
+    (lambda: nn.Linear(2.0, 1), r"got 2\.0"),
+    (lambda: nn.Linear(True, 1), "got True"),
+    (lambda: nn.Conv2d(3, 4, 3, groups=2), "cannot be cut into 2 groups"),
+    (lambda: nn.Conv2d(1, 1, 0), "kernel_size: expected whole numbers of 1 or more"),
+    (lambda: nn.Conv2d(1, 1, 2.5), "kernel_size: expected whole numbers"),
+    (lambda: nn.Conv2d(1, 1, 3, stride=0), "stride"),
+    (lambda: nn.Conv2d(1, 1, 3, padding="full"), "unknown padding 'full'"),
+    (lambda: nn.Embedding(4, 2, padding_idx=4), "padding_idx 4 is none of 4 rows"),
+    (lambda: nn.BatchNorm2d(0), "num_features"),
+    (lambda: nn.Dropout(2), "probability"),
+    (lambda: nn.ReLU(slope=1), r"unknown setting 'slope'.\n +known +inplace"),
+    (lambda: nn.Softmax(1, 2), "unknown setting 2"),
+    (lambda: nn.MSELoss(beta=1), "unknown setting 'beta'")])
+def test_settings_that_make_no_sense_are_refused(make, words):
+    with pytest.raises(ArgumentError, match=words):
+        make()
+
+
+def test_batch_norm_names_the_shape_it_wants():
+    with pytest.raises(ShapeError, match=r"BatchNorm2d: expected \(N, C, H, W\) with C = 3"):
+        nn.BatchNorm2d(3)(md.ones(2, 3, 4))
+    with pytest.raises(ShapeError, match="with C = 3"):
+        nn.BatchNorm1d(3)(md.ones(2, 4))
+    with pytest.raises(ShapeError, match="more than one number"):
+        nn.BatchNorm1d(3)(md.ones(1, 3))
