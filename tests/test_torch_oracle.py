@@ -10,6 +10,11 @@ torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
 
+@pytest.fixture(autouse=True)
+def _their_seed():
+    torch.manual_seed(0)
+
+
 def numbers(*shape, seed=0, dtype=np.float64):
     """Normal numbers."""
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
@@ -53,10 +58,11 @@ def cnn(nn):
         nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(8, 12, (3, 2), stride=2, padding=1, groups=2), nn.BatchNorm2d(12, momentum=0.3), nn.LeakyReLU(0.1),
         nn.AvgPool2d(3, 1, 1), nn.AdaptiveAvgPool2d((2, 1)), nn.Flatten(), nn.Linear(24, 10), nn.GELU(),
-        nn.BatchNorm1d(10, affine=False), nn.Linear(10, 5), nn.LogSoftmax(1))
+        nn.Linear(10, 5), nn.LogSoftmax(1))
 
 
-def test_a_cnn_with_batch_norm_gives_the_same_in_training_and_evaluation():
+@pytest.mark.parametrize("dtype, rtol", [(np.float32, 1e-5), (np.float64, 1e-9)])
+def test_a_cnn_with_batch_norm_gives_the_same_in_training_and_evaluation(dtype, rtol):
     theirs = cnn(torch.nn)
     with torch.no_grad():
         for module in theirs.modules():               # away from the first values, which are 0 and 1
@@ -65,13 +71,14 @@ def test_a_cnn_with_batch_norm_gives_the_same_in_training_and_evaluation():
                 module.bias.normal_()
                 module.running_mean.normal_()
                 module.running_var.uniform_(0.5, 1.5)
-    ours = transferred(cnn(nn), theirs)
+    ours = transferred(cnn(nn), theirs).to(dtype)
+    theirs = theirs.to(torch.float32 if dtype is np.float32 else torch.float64)
     for seed, mode in enumerate((True, True, False)):
         ours.train(mode)
         theirs.train(mode)
         ours.zero_grad()
         theirs.zero_grad()
-        both(ours, theirs, numbers(6, 3, 12, 10, seed=seed, dtype=np.float32), rtol=1e-5)
+        both(ours, theirs, numbers(6, 3, 12, 10, seed=seed, dtype=dtype), rtol)
     assert int(ours.state_dict()["1.num_batches_tracked"]) == 2
 
 

@@ -184,7 +184,7 @@ def curves(history, log=False, unit="epoch"):
         raise ArgumentError("curves: there is nothing to draw yet.")
     kinds = list(dict.fromkeys(name.split()[-1] for name in history))
     epochs = min(map(len, history.values()))
-    figure, axes = canvas(1, len(kinds), size=(4.6, 2.8))
+    figure, axes = canvas(1, len(kinds), size=(4.2, 2.6))
     said = []
     for ax, kind in zip(axes[0], kinds):
         lines = {name.removesuffix(kind).strip() or kind: values
@@ -334,13 +334,18 @@ def _probabilities(ax, p, classes, truth, guess):
                    edgecolor=[INK if k == truth else colour for k, colour in zip(kept, colours)])
     bars[kept.index(truth)].set_hatch("////")
     for place, k in enumerate(kept):
-        ax.text(p[k] + 0.03, place, f"{100 * p[k]:.0f} %", va="center", fontsize=8)
+        ax.text(p[k] + 0.03, place, _rounded(p[k]), va="center", fontsize=8)
     ax.set(xlim=(0, 1), xticks=[], yticks=range(len(kept)))
     ax.set_yticklabels([classes[k] for k in kept], fontsize=9)
     ax.tick_params(length=0)
     ax.spines["bottom"].set_visible(False)
     ax.invert_yaxis()
     ax.set_box_aspect(0.9)
+
+
+def _rounded(p):
+    """A probability in whole percents; one that is not 0 or 1 does not look like it."""
+    return "< 1 %" if 0 < p < 0.005 else "> 99 %" if 0.995 <= p < 1 else f"{100 * p:.0f} %"
 
 
 # ---------------------------------------------------------------------- pictures of what was learned
@@ -358,7 +363,7 @@ def filters(weight, rows=32, channels=8):
     shown = w[:rows, :channels]
     top, columns = float(np.nanmax(np.abs(shown))), min(8, len(shown)) if w.shape[1] == 1 else shown.shape[1]
     planes = shown.reshape(-1, *w.shape[2:])
-    figure, axes = canvas(-(-len(planes) // columns), columns, size=(0.62, 0.62))
+    figure, axes = canvas(-(-len(planes) // columns), columns, size=(0.56, 0.56) if len(planes) > 8 else (1, 1))
     for ax, plane in zip(axes.flat, planes):
         bare(ax)
         image = signed(ax, plane, top)
@@ -385,8 +390,8 @@ def feature_maps(activations, first=8):
     figure, axes = canvas(len(layers), columns, size=(0.95, 1.05))
     for row, (name, x) in zip(axes, layers.items()):
         _maps(row, x, columns)
-        title = row[0].set_title(f"{name}   {' x '.join(map(str, x.shape))}".strip(), loc="left", fontsize=9, pad=2)
-        title.set_in_layout(columns < 3)              # it may stand over its neighbours; they hold the height free
+        heading = f"{name}   {' x '.join(map(str, x.shape))}".strip()      # it may stand over its neighbours
+        row[0].text(0, 1.03, heading, transform=row[0].transAxes, fontsize=9, va="bottom", in_layout=columns < 3)
     told = [_maps_told(name, x, columns) for name, x in layers.items()]
     return Picture(figure, f"Feature maps of one picture. {' '.join(told)}")
 
@@ -402,7 +407,8 @@ def _channels(name, x):
 def _maps(row, x, columns):
     low, top = np.nanmin(x), np.nanmax(np.abs(x))
     for ax in row:
-        bare(ax, " ")
+        bare(ax, "x")
+        ax.title.set_alpha(0)                         # not seen, but it holds the height of the heading free
     for ax, plane in zip(row, x):
         if low < 0:
             signed(ax, plane, top)
