@@ -6,6 +6,7 @@ import os
 import platform
 import queue
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -50,7 +51,7 @@ class Worker:
         command = [python, "-m", "benchmarks.worker", name, str(threads)]
         try:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment(threads), text=True, stderr=self.log,
-                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         except OSError as error:
             self.log.close()
             raise Failed(f"cannot start {python}: {error.strerror}") from None
@@ -69,7 +70,7 @@ class Worker:
             self.process.stdin.flush()
             line = self.answers.get(timeout=self.timeout)
         except queue.Empty:
-            self.process.kill()
+            self.kill()
             raise Failed(f"no answer to {do!r} within {self.timeout} s") from None
         except OSError:
             line = None
@@ -87,13 +88,22 @@ class Worker:
         try:
             status = self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:      # it only closed its mouth
-            self.process.kill()
+            self.kill()
             status = self.process.wait()
         self.log.seek(0)
         return f"status {status}: {(self.log.read().strip().splitlines() or ['it said nothing'])[-1]}"
 
+    def kill(self):
+        """End the process and what it started: an "interpreter" may be a script that starts one."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except AttributeError:                 # Windows has no process groups
+            self.process.kill()
+        except ProcessLookupError:
+            pass
+
     def close(self):
-        self.process.kill()
+        self.kill()
         self.process.wait()
         self.reader.join()
         for stream in (self.process.stdin, self.process.stdout, self.log):
@@ -253,7 +263,7 @@ def import_seconds(python, code, options):
     start = time.perf_counter()
     try:
         subprocess.run([python, "-c", code], cwd=ROOT, env=environment(options.threads), timeout=options.timeout,
-                       check=True, capture_output=True)
+                       check=True, stdout=subprocess.DEVNULL)
     except (OSError, subprocess.SubprocessError) as error:
         raise Failed(f"{code}: {error}") from None
     return time.perf_counter() - start

@@ -590,6 +590,8 @@ def repeat(input, *repeats):
         raise ShapeError(
             message("repeat: give one number for each axis, or more.", [("x", input.shape), ("repeats", repeats)])
         )
+    if builtins.all(count == 1 for count in repeats):  # the result is a copy, never a view
+        return reshape(clone(input), shape)
     x = reshape(input, [n for size in shape for n in (1, size)])
     x = expand(x, [n for count, size in zip(repeats, shape) for n in (count, size)])
     return reshape(x, [count * size for count, size in zip(repeats, shape)])
@@ -770,6 +772,7 @@ def setitem(input, key, value):
         new = apply(ops.overwrite, (input.alias(), value, place), {})
         input.become(new, "x[...] = y")
         return
+    input.check_writable("x[...] = y")
     value = value.array if isinstance(value, Tensor) else value
     try:
         input.array[key] = value

@@ -429,7 +429,7 @@ class Tensor(Recordable):
     def retain_grad(self):
         """Keep the gradient of this computed tensor in `.grad` too; leaves keep theirs anyway."""
         if self.node is not None:
-            reference = weakref.ref(self)             # a hook that held the tensor would keep its Node alive, and that the hook
+            reference = weakref.ref(self)             # a hook that held the tensor would hold its own Node: a cycle
 
             def keep(grad):
                 x = reference()
@@ -482,15 +482,7 @@ class Tensor(Recordable):
                                      [("tensor", self.shape), ("result", new.shape)], "x = x + y instead of x += y."))
         if not np.can_cast(new.dtype, self.dtype, "same_kind"):
             raise DTypeError(message(f"{by}: a {new.dtype} result cannot be stored in a {self.dtype} tensor."))
-        if not getattr(self.array.flags, "writeable", True) or any(
-                step == 0 and n > 1 for n, step in zip(self.shape, self.array.strides)):
-            raise InplaceError(
-                message(
-                    f"{by}: this memory cannot be written to; an expanded tensor repeats its numbers there.",
-                    [("tensor", self.shape), ("strides", self.stride())],
-                    "x.clone() first.",
-                )
-            )
+        self.check_writable(by)
         owner = self._view.base if self._view else self
         if recorded and owner.node is None and owner.requires_grad:
             role = "is a view of" if self._view else "is"
@@ -498,6 +490,18 @@ class Tensor(Recordable):
                 message(
                     f"{by}: this {role} a leaf that requires a gradient; it cannot be changed in place.",
                     try_="with md.no_grad(): ... to update it, or y = x.clone() to compute with a copy.",
+                )
+            )
+
+    def check_writable(self, by):
+        """Raise an InplaceError if this memory must not be written to."""
+        if not getattr(self.array.flags, "writeable", True) or any(
+                step == 0 and n > 1 for n, step in zip(self.shape, self.array.strides)):
+            raise InplaceError(
+                message(
+                    f"{by}: this memory cannot be written to; an expanded tensor repeats its numbers there.",
+                    [("tensor", self.shape), ("strides", self.stride())],
+                    "x.clone() first.",
                 )
             )
 

@@ -119,12 +119,22 @@ for _name in ("__array__ __float__ __int__ __bool__ __index__ __complex__ __iter
     setattr(FakeArray, _name, refused(_name))
 for _name in ("shape dtype ndim size itemsize nbytes strides flags").split():
     setattr(FakeArray, _name, property(lambda self, name=_name: getattr(self.hidden, name)))
-for _name in ("reshape transpose astype copy sum min max mean any all ravel flatten squeeze swapaxes argmax argmin argsort "
-              "cumsum cumprod prod take fill clip round nonzero dot view").split():
+for _name in (
+    "reshape transpose astype copy sum min max mean any all ravel flatten squeeze swapaxes argmax argmin argsort "
+    "cumsum cumprod prod take fill clip round nonzero dot view"
+).split():
     setattr(FakeArray, _name, passed_on(_name))
 for _name, _ufunc in dict(
-        add=np.add, sub=np.subtract, mul=np.multiply, truediv=np.true_divide, floordiv=np.floor_divide, mod=np.remainder,
-        pow=np.power, matmul=np.matmul, **{"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}).items():
+    add=np.add,
+    sub=np.subtract,
+    mul=np.multiply,
+    truediv=np.true_divide,
+    floordiv=np.floor_divide,
+    mod=np.remainder,
+    pow=np.power,
+    matmul=np.matmul,
+    **{"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor},
+).items():
     def _forward(self, other, ufunc=_ufunc):
         return outer(ufunc(self.hidden, inner(other)))
 
@@ -147,7 +157,9 @@ for _name, _ufunc in dict(neg=np.negative, pos=np.positive, abs=np.absolute, inv
 class FakeFunction:
     """A function of NumPy that takes and gives FakeArrays; CuPy's reductions know fewer settings."""
 
-    missing = {name: {"initial", "where"} for name in ("max", "min", "amax", "amin", "sum", "prod", "any", "all", "mean")}
+    missing = {
+        name: {"initial", "where"} for name in ("max", "min", "amax", "amin", "sum", "prod", "any", "all", "mean")
+    }
 
     def __init__(self, function):
         self.function, self.__name__ = function, function.__name__
@@ -173,16 +185,19 @@ class FakeModule:
     inf, nan, pi, e, newaxis = np.inf, np.nan, np.pi, np.e, None
     float16, float32, float64, int8, int16 = np.float16, np.float32, np.float64, np.int8, np.int16
     int32, int64, uint8, bool_, bool, dtype = np.int32, np.int64, np.uint8, np.bool_, np.bool_, np.dtype
-    NAMES = frozenset("""
-        abs absolute add all allclose amax amin any arange arccos arcsin arctan argmax argmin argsort array array_equal
-        ascontiguousarray asfortranarray broadcast_to ceil clip concatenate copysign cos cosh count_nonzero cumprod cumsum
-        diagonal divide dot einsum empty empty_like equal exp expand_dims expm1 eye flip floor floor_divide full full_like
-        greater greater_equal isclose isfinite isinf isnan less less_equal linspace log log1p logaddexp logical_and
-        logical_not logical_or logical_xor matmul max maximum mean min minimum moveaxis multiply negative nonzero not_equal
-        ones ones_like outer pad power prod ravel reciprocal remainder repeat reshape result_type rint roll round sign sin
-        sinh sort split sqrt square squeeze stack subtract sum swapaxes take tan tanh tensordot tile transpose tri tril triu
+    NAMES = frozenset(
+        """
+        abs absolute add all allclose amax amin any arange arccos arcsin arctan argmax argmin argsort array
+        array_equal ascontiguousarray asfortranarray broadcast_to ceil clip concatenate copysign cos cosh
+        count_nonzero cumprod cumsum diagonal divide dot einsum empty empty_like equal exp expand_dims expm1
+        eye flip floor floor_divide full full_like greater greater_equal isclose isfinite isinf isnan less
+        less_equal linspace log log1p logaddexp logical_and logical_not logical_or logical_xor matmul max
+        maximum mean min minimum moveaxis multiply negative nonzero not_equal ones ones_like outer pad power
+        prod ravel reciprocal remainder repeat reshape result_type rint roll round sign sin sinh sort split
+        sqrt square squeeze stack subtract sum swapaxes take tan tanh tensordot tile transpose tri tril triu
         true_divide trunc unique where zeros zeros_like logical_xor bincount searchsorted
-    """.split())
+    """.split()
+    )
 
     def __getattr__(self, name):
         if name not in self.NAMES:

@@ -165,7 +165,10 @@ def _reversed(array):
 
 
 LAYOUTS = {
-    "plain": lambda array: array, "transposed": lambda array: np.array(array, order="F"), "spaced": _spaced, "channels last": _channels_last,
+    "plain": lambda array: array,
+    "transposed": lambda array: np.array(array, order="F"),
+    "spaced": _spaced,
+    "channels last": _channels_last,
     "reversed": _reversed,
 }
 
@@ -260,7 +263,9 @@ sample("matmul", (0, 2), (2, 3))
 # ---------------------------------------------------------------------- conv
 _PLAIN = dict(stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1)
 _RICH = dict(stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2)
-_LEFT_OVER = dict(stride=(3, 2), padding=(0, 1), dilation=(2, 1), groups=1)     # pixels on the far side that no window sees
+_LEFT_OVER = dict(
+    stride=(3, 2), padding=(0, 1), dilation=(2, 1), groups=1
+)  # pixels on the far side that no window sees
 sample("conv2d", (2, 2, 4, 3), (3, 2, 2, 2), **_PLAIN)
 sample("conv2d", (1, 4, 4, 5), (2, 2, 3, 2), **_RICH)
 sample("conv2d", (1, 1, 7, 5), (2, 1, 2, 2), **_LEFT_OVER)

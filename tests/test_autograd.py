@@ -380,10 +380,16 @@ def test_retain_grad_keeps_the_gradient_of_a_computed_tensor():
 
 # ---------------------------------------------------------------------- gradients never alias
 ALIASING = {
-    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "reshape": lambda a, b: a.reshape(2, 1).flatten() + b.view(-1),
-    "cat": lambda a, b: md.cat([a, b]), "stack": lambda a, b: md.stack([a, b]), "expand": lambda a, b: (a + b).expand(3, 2),
-    "sum": lambda a, b: a.sum() + b.sum(), "same": lambda a, b: a + b + a,
-    "where": lambda a, b: md.where(a == a, a, b) + b, "clone": lambda a, b: a.clone() + b.clone(),
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "reshape": lambda a, b: a.reshape(2, 1).flatten() + b.view(-1),
+    "cat": lambda a, b: md.cat([a, b]),
+    "stack": lambda a, b: md.stack([a, b]),
+    "expand": lambda a, b: (a + b).expand(3, 2),
+    "sum": lambda a, b: a.sum() + b.sum(),
+    "same": lambda a, b: a + b + a,
+    "where": lambda a, b: md.where(a == a, a, b) + b,
+    "clone": lambda a, b: a.clone() + b.clone(),
 }
 
 
@@ -461,23 +467,49 @@ def test_gradient_of_a_broadcast_sum_counts_the_copies(shapes):
 
 
 # ---------------------------------------------------------------------- in place: right or an error
-SAVES = {                                     # what the first step does with y; some keep y, some their output, some nothing
-    "mul by constant": lambda y, w: y * 3, "mul": lambda y, w: y * w, "square": lambda y, w: y * y, "exp": lambda y, w: y.exp(),
-    "tanh": lambda y, w: y.tanh(), "sin": lambda y, w: y.sin(), "add": lambda y, w: y + w, "div": lambda y, w: w / y,
-    "sum": lambda y, w: y.sum(), "matmul": lambda y, w: y @ w.T, "relu": lambda y, w: y.relu(), "pow": lambda y, w: y ** 3,
-    "softmax": lambda y, w: y.softmax(1), "cat": lambda y, w: md.cat([y, w]), "max": lambda y, w: y.amax(1),
-    "view": lambda y, w: y.reshape(6) * w.reshape(6), "part": lambda y, w: y[:, 1:] * w[:, 1:], "stack": lambda y, w: md.stack([w, y]).exp(),
-    "where": lambda y, w: md.where(y > 0, y, w), "gather": lambda y, w: y[md.tensor([1, 0])] * w,
+SAVES = {  # what the first step does with y; some keep y, some their output, some nothing
+    "mul by constant": lambda y, w: y * 3,
+    "mul": lambda y, w: y * w,
+    "square": lambda y, w: y * y,
+    "exp": lambda y, w: y.exp(),
+    "tanh": lambda y, w: y.tanh(),
+    "sin": lambda y, w: y.sin(),
+    "add": lambda y, w: y + w,
+    "div": lambda y, w: w / y,
+    "sum": lambda y, w: y.sum(),
+    "matmul": lambda y, w: y @ w.T,
+    "relu": lambda y, w: y.relu(),
+    "pow": lambda y, w: y**3,
+    "softmax": lambda y, w: y.softmax(1),
+    "cat": lambda y, w: md.cat([y, w]),
+    "max": lambda y, w: y.amax(1),
+    "view": lambda y, w: y.reshape(6) * w.reshape(6),
+    "part": lambda y, w: y[:, 1:] * w[:, 1:],
+    "stack": lambda y, w: md.stack([w, y]).exp(),
+    "where": lambda y, w: md.where(y > 0, y, w),
+    "gather": lambda y, w: y[md.tensor([1, 0])] * w,
 }
-CHANGES = {                                   # what then happens to y's memory
-    "y += c": lambda y, w: y.add_(1.5), "y *= c": lambda y, w: y.mul_(2.0), "y += w": lambda y, w: y.add_(w), "y *= w": lambda y, w: y.mul_(w),
-    "y.exp_()": lambda y, w: y.exp_(), "y.zero_()": lambda y, w: y.zero_(), "y[0] = c": lambda y, w: y.__setitem__(0, 2.0),
-    "y[0] = w[1]": lambda y, w: y.__setitem__(0, w[1]), "y[mask] = c": lambda y, w: y.__setitem__(y > 0.5, 0.1),
-    "y[:, 1] *= c": lambda y, w: y[:, 1].mul_(md.tensor([0.7, 1.3], dtype=md.float64)), "y.T += w": lambda y, w: y.T.add_(w.T),
-    "y.view += c": lambda y, w: y.view(-1).add_(1.0), "y[1][2] = c": lambda y, w: y[1, 2].fill_(0.3),
-    "y.data += c": lambda y, w: y.data.add_(1.0), "y.detach *= c": lambda y, w: y.detach().mul_(0.5),
-    "no_grad y += c": lambda y, w: _quietly(lambda: y.add_(1.0)), "no_grad y[0] = c": lambda y, w: _quietly(lambda: y.__setitem__(0, 1.0)),
-    "no_grad view": lambda y, w: _quietly(lambda: y[0].zero_()), "copy_": lambda y, w: y.copy_(w), "y.relu_()": lambda y, w: y.relu_(),
+CHANGES = {  # what then happens to y's memory
+    "y += c": lambda y, w: y.add_(1.5),
+    "y *= c": lambda y, w: y.mul_(2.0),
+    "y += w": lambda y, w: y.add_(w),
+    "y *= w": lambda y, w: y.mul_(w),
+    "y.exp_()": lambda y, w: y.exp_(),
+    "y.zero_()": lambda y, w: y.zero_(),
+    "y[0] = c": lambda y, w: y.__setitem__(0, 2.0),
+    "y[0] = w[1]": lambda y, w: y.__setitem__(0, w[1]),
+    "y[mask] = c": lambda y, w: y.__setitem__(y > 0.5, 0.1),
+    "y[:, 1] *= c": lambda y, w: y[:, 1].mul_(md.tensor([0.7, 1.3], dtype=md.float64)),
+    "y.T += w": lambda y, w: y.T.add_(w.T),
+    "y.view += c": lambda y, w: y.view(-1).add_(1.0),
+    "y[1][2] = c": lambda y, w: y[1, 2].fill_(0.3),
+    "y.data += c": lambda y, w: y.data.add_(1.0),
+    "y.detach *= c": lambda y, w: y.detach().mul_(0.5),
+    "no_grad y += c": lambda y, w: _quietly(lambda: y.add_(1.0)),
+    "no_grad y[0] = c": lambda y, w: _quietly(lambda: y.__setitem__(0, 1.0)),
+    "no_grad view": lambda y, w: _quietly(lambda: y[0].zero_()),
+    "copy_": lambda y, w: y.copy_(w),
+    "y.relu_()": lambda y, w: y.relu_(),
     "y.data = z": lambda y, w: setattr(y, "data", w.detach() * 2),
     "view made before": None,
 }
@@ -525,8 +557,11 @@ def test_a_change_in_place_is_refused_or_right(save, change):
 def test_many_changes_in_place_are_right_rather_than_refused():
     rng = np.random.default_rng(0)
     inputs = [md.tensor(rng.uniform(0.2, 1.5, (2, 3)), requires_grad=True) for _ in range(2)]
-    found = [_right_or_refused(_in_place_program(save, change, True), inputs) for save in ("add", "sum", "mul by constant", "exp")
-             for change in ("y += c", "y *= c", "y += w", "y[0] = w[1]", "y.T += w", "y.view += c", "copy_", "y[1][2] = c")]
+    found = [
+        _right_or_refused(_in_place_program(save, change, True), inputs)
+        for save in ("add", "sum", "mul by constant", "exp")
+        for change in ("y += c", "y *= c", "y += w", "y[0] = w[1]", "y.T += w", "y.view += c", "copy_", "y[1][2] = c")
+    ]
     assert found.count("right") == len(found)
 
 
@@ -587,8 +622,16 @@ def test_writing_through_data_with_new_arrays_is_fine_after_backward():
     np.testing.assert_allclose(w.detach().numpy(), np.array([1.0, 2.0]) * 0.8 ** 3)
 
 
-@pytest.mark.parametrize("change", [lambda x: x.add_(1), lambda x: x[0].mul_(2), lambda x: x.__setitem__(0, 7.0), lambda x: x.zero_(),
-                                    lambda x: x.view(-1).add_(1)])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.add_(1),
+        lambda x: x[0].mul_(2),
+        lambda x: x.__setitem__(0, 7.0),
+        lambda x: x.zero_(),
+        lambda x: x.view(-1).add_(1),
+    ],
+)
 def test_a_leaf_that_requires_grad_is_not_changed_in_place(change):
     x = leaf(1.0, 2.0)
     with pytest.raises(GradientError, match="leaf"):
@@ -647,13 +690,19 @@ def test_a_change_of_an_expanded_tensor_is_refused():
 
 
 FUNCTIONAL = {
-    "add_": (lambda x, w: x.add_(w), lambda x, w: x + w), "sub_": (lambda x, w: x.sub_(w), lambda x, w: x - w),
-    "mul_": (lambda x, w: x.mul_(3), lambda x, w: x * 3), "div_": (lambda x, w: x.div_(2), lambda x, w: x / 2),
-    "exp_": (lambda x, w: x.exp_(), lambda x, w: x.exp()), "sqrt_": (lambda x, w: x.sqrt_(), lambda x, w: x.sqrt()),
-    "sigmoid_": (lambda x, w: x.sigmoid_(), lambda x, w: x.sigmoid()), "tanh_": (lambda x, w: x.tanh_(), lambda x, w: x.tanh()),
-    "relu_": (lambda x, w: x.relu_(), lambda x, w: x.relu()), "neg_": (lambda x, w: x.neg_(), lambda x, w: -x),
+    "add_": (lambda x, w: x.add_(w), lambda x, w: x + w),
+    "sub_": (lambda x, w: x.sub_(w), lambda x, w: x - w),
+    "mul_": (lambda x, w: x.mul_(3), lambda x, w: x * 3),
+    "div_": (lambda x, w: x.div_(2), lambda x, w: x / 2),
+    "exp_": (lambda x, w: x.exp_(), lambda x, w: x.exp()),
+    "sqrt_": (lambda x, w: x.sqrt_(), lambda x, w: x.sqrt()),
+    "sigmoid_": (lambda x, w: x.sigmoid_(), lambda x, w: x.sigmoid()),
+    "tanh_": (lambda x, w: x.tanh_(), lambda x, w: x.tanh()),
+    "relu_": (lambda x, w: x.relu_(), lambda x, w: x.relu()),
+    "neg_": (lambda x, w: x.neg_(), lambda x, w: -x),
     "masked_fill_": (lambda x, w: x.masked_fill_(w > 1, 0.5), lambda x, w: x.masked_fill(w > 1, 0.5)),
-    "zero_": (lambda x, w: x.zero_(), lambda x, w: x * 0), "fill_": (lambda x, w: x.fill_(2), lambda x, w: x * 0 + 2),
+    "zero_": (lambda x, w: x.zero_(), lambda x, w: x * 0),
+    "fill_": (lambda x, w: x.fill_(2), lambda x, w: x * 0 + 2),
     "copy_": (lambda x, w: x.copy_(w), lambda x, w: w * 1),
     "setitem": (lambda x, w: _set(x, (slice(None), 1), w[:, 0]), lambda x, w: md.stack([x[:, 0], w[:, 0], x[:, 2]], 1)),
     "setitem mask": (lambda x, w: _set(x, w > 1, 0.0), lambda x, w: md.where(w > 1, 0.0, x)),
@@ -672,7 +721,10 @@ def test_in_place_equals_the_functional_form(name):
     in_place, functional = FUNCTIONAL[name]
     results = []
     for function, start in ((in_place, lambda x: x.clone()), (functional, lambda x: x)):
-        x, w = (md.tensor(a, requires_grad=True) for a in (np.arange(6.0).reshape(2, 3) + 0.5, np.linspace(0.3, 2, 6).reshape(2, 3)))
+        x, w = (
+            md.tensor(a, requires_grad=True)
+            for a in (np.arange(6.0).reshape(2, 3) + 0.5, np.linspace(0.3, 2, 6).reshape(2, 3))
+        )
         out = function(start(x), w)
         found = grad((out * out).sum() + 0 * x.sum(), [x, w], allow_unused=True)
         results.append([out.detach().numpy(), *(np.zeros((2, 3)) if g is None else g.numpy() for g in found)])

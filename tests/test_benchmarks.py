@@ -32,6 +32,17 @@ def test_a_worker_that_dies_is_reported():
     worker.close()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands for the interpreter")
+def test_a_worker_that_hangs_is_reported(tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nsleep 60\n")
+    python.chmod(0o755)
+    worker = Worker("minidl", str(python), 1, timeout=0.2)
+    with pytest.raises(Failed, match="no answer to 'import' within 0.2 s"):
+        worker.ask("import")
+    worker.close()
+
+
 def test_other_work_is_an_error():
     assert compare([2.3, 2.2], [2.3001, 2.2001])
     for losses in ([2.3, 2.3], [2.3, float("nan")]):

@@ -18,7 +18,9 @@ every_sample = pytest.mark.parametrize("base", TABLE, ids=str)
 
 def on_device(arrays, wrt=()):
     """Arrays as tensors on the fake device."""
-    return [md.Tensor(fake_device.from_host(a), k in wrt) if isinstance(a, np.ndarray) else a for k, a in enumerate(arrays)]
+    return [
+        md.Tensor(fake_device.from_host(a), k in wrt) if isinstance(a, np.ndarray) else a for k, a in enumerate(arrays)
+    ]
 
 
 def host(x):
@@ -72,29 +74,57 @@ def test_draws_are_the_same_on_every_device(name):
 X, Y = np.arange(12.0).reshape(3, 4) - 5.5, np.arange(12.0).reshape(3, 4)[::-1] / 7
 INDEX = np.array([[2, 0, 1, 1], [0, 0, 2, 1]])
 FUNCTIONS = {
-    "max": lambda x, y, i: x.max(dim=1).values, "min": lambda x, y, i: x.min(0).values, "prod": lambda x, y, i: x.prod(1),
-    "std": lambda x, y, i: x.std(0), "norm": lambda x, y, i: x.norm(), "cumprod": lambda x, y, i: x.cumprod(1),
-    "clamp": lambda x, y, i: x.clamp(-1, y), "where": lambda x, y, i: md.where(x > 0, x, y), "mask": lambda x, y, i: x[x > 0],
-    "gather": lambda x, y, i: x.gather(0, i), "scatter": lambda x, y, i: x.scatter(0, i, y),
-    "scatter_add": lambda x, y, i: x.scatter_add(0, i, y), "index": lambda x, y, i: x[i, 1:3], "rows": lambda x, y, i: x[i],
-    "index list": lambda x, y, i: x[[2, 0]], "index pairs": lambda x, y, i: x[[2, 0], [1, 3]],
+    "max": lambda x, y, i: x.max(dim=1).values,
+    "min": lambda x, y, i: x.min(0).values,
+    "prod": lambda x, y, i: x.prod(1),
+    "std": lambda x, y, i: x.std(0),
+    "norm": lambda x, y, i: x.norm(),
+    "cumprod": lambda x, y, i: x.cumprod(1),
+    "clamp": lambda x, y, i: x.clamp(-1, y),
+    "where": lambda x, y, i: md.where(x > 0, x, y),
+    "mask": lambda x, y, i: x[x > 0],
+    "gather": lambda x, y, i: x.gather(0, i),
+    "scatter": lambda x, y, i: x.scatter(0, i, y),
+    "scatter_add": lambda x, y, i: x.scatter_add(0, i, y),
+    "index": lambda x, y, i: x[i, 1:3],
+    "rows": lambda x, y, i: x[i],
+    "index list": lambda x, y, i: x[[2, 0]],
+    "index pairs": lambda x, y, i: x[[2, 0], [1, 3]],
     "index array": lambda x, y, i: x[np.array([2, 0])],
-    "index_add": lambda x, y, i: x.index_add(0, i[0], y[[0, 0, 1, 2]]), "masked_fill": lambda x, y, i: x.masked_fill(y > 1, 0.0),
-    "sort": lambda x, y, i: x.sort(0, descending=True).values, "topk": lambda x, y, i: x.topk(2).values,
-    "einsum": lambda x, y, i: md.einsum("ij,kj->ik", x, y), "trace": lambda x, y, i: md.einsum("ii->", x[:, :3]),
-    "diagonal": lambda x, y, i: x.diagonal(1), "diag": lambda x, y, i: x[0].diag(1), "tril": lambda x, y, i: x.tril(),
-    "repeat": lambda x, y, i: x.repeat(2, 1), "repeat_interleave": lambda x, y, i: x.repeat_interleave(2, 1),
-    "roll": lambda x, y, i: x.roll(1, 0), "flip": lambda x, y, i: x.flip(0), "split": lambda x, y, i: x.split(2, 1)[1],
-    "logsumexp": lambda x, y, i: x.logsumexp(1), "softmax": lambda x, y, i: x.softmax(1), "matmul": lambda x, y, i: x @ y.T,
-    "one number": lambda x, y, i: x[0, 1] * y[2, 3] + x.sum().max(dim=0).values, "loop": lambda x, y, i: sum(row.sum() for row in x),
-    "set slice": lambda x, y, i: _changed(x, (slice(1, 3),), y[:2]), "set mask": lambda x, y, i: _changed(x, x > 1, 0.5),
-    "set index": lambda x, y, i: _changed(x, i[0], y[1]), "set one": lambda x, y, i: _changed(x, (1, 1), 3.0),
-    "set through a view": lambda x, y, i: _changed_through_a_view(x, y), "add_": lambda x, y, i: (x * 1).add_(y),
-    "cross_entropy": lambda x, y, i: F.cross_entropy(x, i[0, :3]), "embedding": lambda x, y, i: F.embedding(i, x),
-    "layer_norm": lambda x, y, i: F.layer_norm(x, (4,)), "gelu": lambda x, y, i: F.gelu(x),
-    "one_hot": lambda x, y, i: x[:2] * F.one_hot(i[:, 0], 4), "pad": lambda x, y, i: F.pad(x, (1, 2), value=1.0),
+    "index_add": lambda x, y, i: x.index_add(0, i[0], y[[0, 0, 1, 2]]),
+    "masked_fill": lambda x, y, i: x.masked_fill(y > 1, 0.0),
+    "sort": lambda x, y, i: x.sort(0, descending=True).values,
+    "topk": lambda x, y, i: x.topk(2).values,
+    "einsum": lambda x, y, i: md.einsum("ij,kj->ik", x, y),
+    "trace": lambda x, y, i: md.einsum("ii->", x[:, :3]),
+    "diagonal": lambda x, y, i: x.diagonal(1),
+    "diag": lambda x, y, i: x[0].diag(1),
+    "tril": lambda x, y, i: x.tril(),
+    "repeat": lambda x, y, i: x.repeat(2, 1),
+    "repeat_interleave": lambda x, y, i: x.repeat_interleave(2, 1),
+    "roll": lambda x, y, i: x.roll(1, 0),
+    "flip": lambda x, y, i: x.flip(0),
+    "split": lambda x, y, i: x.split(2, 1)[1],
+    "logsumexp": lambda x, y, i: x.logsumexp(1),
+    "softmax": lambda x, y, i: x.softmax(1),
+    "matmul": lambda x, y, i: x @ y.T,
+    "one number": lambda x, y, i: x[0, 1] * y[2, 3] + x.sum().max(dim=0).values,
+    "loop": lambda x, y, i: sum(row.sum() for row in x),
+    "set slice": lambda x, y, i: _changed(x, (slice(1, 3),), y[:2]),
+    "set mask": lambda x, y, i: _changed(x, x > 1, 0.5),
+    "set index": lambda x, y, i: _changed(x, i[0], y[1]),
+    "set one": lambda x, y, i: _changed(x, (1, 1), 3.0),
+    "set through a view": lambda x, y, i: _changed_through_a_view(x, y),
+    "add_": lambda x, y, i: (x * 1).add_(y),
+    "cross_entropy": lambda x, y, i: F.cross_entropy(x, i[0, :3]),
+    "embedding": lambda x, y, i: F.embedding(i, x),
+    "layer_norm": lambda x, y, i: F.layer_norm(x, (4,)),
+    "gelu": lambda x, y, i: F.gelu(x),
+    "one_hot": lambda x, y, i: x[:2] * F.one_hot(i[:, 0], 4),
+    "pad": lambda x, y, i: F.pad(x, (1, 2), value=1.0),
     "interpolate": lambda x, y, i: F.interpolate(x[None, None], scale_factor=2, mode="bilinear"),
-    "avg_pool": lambda x, y, i: F.avg_pool2d(x[None, None], 2), "adaptive": lambda x, y, i: F.adaptive_avg_pool2d(x[None, None], 2),
+    "avg_pool": lambda x, y, i: F.avg_pool2d(x[None, None], 2),
+    "adaptive": lambda x, y, i: F.adaptive_avg_pool2d(x[None, None], 2),
     "conv_transpose": lambda x, y, i: F.conv_transpose2d(x[None, None], y[None, None, :2, :2], stride=2),
     "bce": lambda x, y, i: F.binary_cross_entropy_with_logits(x, y.clamp(0, 1)),
 }
@@ -139,12 +169,24 @@ def test_indices_of_a_number_without_axes_stay_there(name):
     assert str(out.indices.device) == "fake"
 
 
-@pytest.mark.parametrize("make", [
-    lambda d: md.zeros(2, device=d), lambda d: md.full((2,), 3.0, device=d), lambda d: md.arange(3, device=d),
-    lambda d: md.eye(2, device=d), lambda d: md.linspace(0, 1, 3, device=d), lambda d: md.randint(5, (3,), device=d),
-    lambda d: md.randperm(4, device=d), lambda d: md.tensor([1.0], device=d), lambda d: md.zeros_like(md.ones(2, device=d)),
-    lambda d: md.bernoulli(md.full((3,), 0.5, device=d)), lambda d: md.normal(1.0, 2.0, (3,), device=d),
-    lambda d: md.multinomial(md.ones(3, device=d), 2), lambda d: md.rand_like(md.ones(2, device=d))])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda d: md.zeros(2, device=d),
+        lambda d: md.full((2,), 3.0, device=d),
+        lambda d: md.arange(3, device=d),
+        lambda d: md.eye(2, device=d),
+        lambda d: md.linspace(0, 1, 3, device=d),
+        lambda d: md.randint(5, (3,), device=d),
+        lambda d: md.randperm(4, device=d),
+        lambda d: md.tensor([1.0], device=d),
+        lambda d: md.zeros_like(md.ones(2, device=d)),
+        lambda d: md.bernoulli(md.full((3,), 0.5, device=d)),
+        lambda d: md.normal(1.0, 2.0, (3,), device=d),
+        lambda d: md.multinomial(md.ones(3, device=d), 2),
+        lambda d: md.rand_like(md.ones(2, device=d)),
+    ],
+)
 def test_creation_on_the_device_gives_the_same_as_here(make):
     md.manual_seed(1)
     here = make("cpu")
@@ -216,8 +258,16 @@ def test_like_makes_its_result_where_the_tensor_is():
     assert str(md.ones_like(md.ones(2, device="fake")).device) == "fake"
 
 
-@pytest.mark.parametrize("mix", [lambda a, b: a + b, lambda a, b: a @ b, lambda a, b: md.cat([a, b]), lambda a, b: md.where(a > 0, a, b),
-                                 lambda a, b: a.add_(b)])
+@pytest.mark.parametrize(
+    "mix",
+    [
+        lambda a, b: a + b,
+        lambda a, b: a @ b,
+        lambda a, b: md.cat([a, b]),
+        lambda a, b: md.where(a > 0, a, b),
+        lambda a, b: a.add_(b),
+    ],
+)
 def test_mixed_devices_are_an_error_that_names_both(mix):
     with pytest.raises(DeviceError, match="fake") as info:
         mix(md.ones(2, 2), md.ones(2, 2, device="fake"))
@@ -249,8 +299,17 @@ def test_fake_arrays_refuse_to_be_looked_at(look):
         look(fake_device.from_host(np.array([1])))
 
 
-@pytest.mark.parametrize("mix", [lambda a, n: a + n, lambda a, n: n + a, lambda a, n: a[n], lambda a, n: fake_device.xp.add(a, n),
-                                 lambda a, n: a.__setitem__(0, n[0:1]), lambda a, n: a.__iadd__(n)])
+@pytest.mark.parametrize(
+    "mix",
+    [
+        lambda a, n: a + n,
+        lambda a, n: n + a,
+        lambda a, n: a[n],
+        lambda a, n: fake_device.xp.add(a, n),
+        lambda a, n: a.__setitem__(0, n[0:1]),
+        lambda a, n: a.__iadd__(n),
+    ],
+)
 def test_fake_arrays_refuse_to_meet_host_arrays(mix):
     with pytest.raises(TypeError):
         mix(fake_device.from_host(np.arange(3)), np.arange(3))

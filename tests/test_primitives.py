@@ -21,7 +21,9 @@ def tensors(sample, dtype=np.float64):
 
 def check(sample, second_order=False):
     """Check the gradients of a sample."""
-    return autograd.check_gradients(lambda *xs: sample.op(*xs, **sample.meta()), tensors(sample), second_order=second_order)
+    return autograd.check_gradients(
+        lambda *xs: sample.op(*xs, **sample.meta()), tensors(sample), second_order=second_order
+    )
 
 
 def check_shape(sample, dtype=np.float64):

@@ -274,46 +274,74 @@ class Identity(Module):
         return x
 
 
-def _activation(name, function, doc, **settings):
-    """A module class around a function with a few settings; written out once instead of eight times.
+class _Activation(Module):
+    """A function of single numbers with the settings that it takes."""
 
-    `inplace` is accepted for PyTorch's sake, and changes nothing.
-    """
-    names = [k for k in settings if k != "inplace"]
+    function: Callable
+    defaults: dict = {}
 
-    def __init__(self, *args, **kwargs):
-        Module.__init__(self)
-        unknown = [k for k in kwargs if k not in settings] or args[len(settings):]
-        if unknown:
+    def __init__(self, *args, inplace=False, **settings):
+        super().__init__()
+        unknown = [name for name in settings if name not in self.defaults]
+        if unknown or len(args) > len(self.defaults):
+            known = ", ".join(self.defaults) or "none"
             raise ArgumentError(
-                message(f"{name}: unknown setting {unknown[0]!r}.", [("known", ", ".join(settings) or "none")])
+                message(f"{type(self).__name__}: unknown setting {(unknown or args)[0]!r}.", [("known", known)])
             )
-        vars(self).update({**settings, **dict(zip(settings, args)), **kwargs})
+        for name, value in {**self.defaults, **dict(zip(self.defaults, args)), **settings}.items():
+            setattr(self, name, value)
 
     def forward(self, x):
-        return function(x, **{k: getattr(self, k) for k in names})
+        return type(self).function(x, **{name: getattr(self, name) for name in self.defaults})
 
     def extra_repr(self):
-        return ", ".join([*filter(None, [_settings(self, *names)]), *["inplace=True"] * getattr(self, "inplace", 0)])
-
-    return type(
-        name,
-        (Module,),
-        {"__init__": __init__, "forward": forward, "extra_repr": extra_repr, "__doc__": doc, "__module__": __name__},
-    )
+        return _settings(self, *self.defaults)
 
 
-ReLU = _activation("ReLU", F.relu, "x where it is positive, else 0.", inplace=False)
-LeakyReLU = _activation(
-    "LeakyReLU", F.leaky_relu, "x where it is positive, else negative_slope * x.", negative_slope=0.01, inplace=False
-)
-Tanh = _activation("Tanh", F.tanh, "Hyperbolic tangent.")
-Sigmoid = _activation("Sigmoid", F.sigmoid, "1 / (1 + exp(-x)).")
-GELU = _activation(
-    "GELU", F.gelu, "x times the probability that a standard normal number is below x.", approximate="none"
-)
-Softmax = _activation("Softmax", F.softmax, "exp(x) / sum(exp(x)) along the axis `dim`.", dim=-1)
-LogSoftmax = _activation("LogSoftmax", F.log_softmax, "The logarithm of softmax along the axis `dim`.", dim=-1)
+class ReLU(_Activation):
+    """x where it is positive, else 0."""
+
+    function = staticmethod(F.relu)
+
+
+class LeakyReLU(_Activation):
+    """x where it is positive, else negative_slope * x."""
+
+    function = staticmethod(F.leaky_relu)
+    defaults = dict(negative_slope=0.01)
+
+
+class Tanh(_Activation):
+    """Hyperbolic tangent."""
+
+    function = staticmethod(F.tanh)
+
+
+class Sigmoid(_Activation):
+    """1 / (1 + exp(-x))."""
+
+    function = staticmethod(F.sigmoid)
+
+
+class GELU(_Activation):
+    """x times the probability that a standard normal number is below x."""
+
+    function = staticmethod(F.gelu)
+    defaults = dict(approximate="none")
+
+
+class Softmax(_Activation):
+    """exp(x) / sum(exp(x)) along the axis `dim`."""
+
+    function = staticmethod(F.softmax)
+    defaults = dict(dim=-1)
+
+
+class LogSoftmax(_Activation):
+    """The logarithm of softmax along the axis `dim`."""
+
+    function = staticmethod(F.log_softmax)
+    defaults = dict(dim=-1)
 
 
 # ---------------------------------------------------------------------- losses

@@ -3,6 +3,8 @@
 Two inputs of different shapes are broadcast against each other. The rules below do not care: the
 engine sums a gradient back to the shape of its input.
 """
+import functools
+
 import numpy as np
 
 from ..errors import ShapeError, message
@@ -41,6 +43,17 @@ def elementwise(forward=None, **about):
     op = primitive(forward, **about)
     op.shape(lambda *shapes, **meta: broadcast(op.name, *shapes))
     return op
+
+
+def quiet(forward):
+    """No warning from NumPy about log(0) or 1 / 0: the inf or nan in the result says the same."""
+
+    @functools.wraps(forward)
+    def silently(*args, **settings):
+        with np.errstate(all="ignore"):
+            return forward(*args, **settings)
+
+    return silently
 
 
 # ---------------------------------------------------------------------- arithmetic
@@ -93,6 +106,7 @@ def _(g, x):
 
 
 @elementwise(symbol="÷", onnx="Div", ufunc="true_divide")
+@quiet
 def div(xp, x, y):
     """x / y."""
     return xp.true_divide(x, y)
@@ -120,6 +134,7 @@ def _(g):
 
 
 @elementwise(symbol="xʸ", onnx="Pow", ufunc="power")
+@quiet
 def pow(xp, x, y):
     """x to the power y."""
     return xp.power(x, y)
@@ -139,6 +154,7 @@ def _(g, out, x, y):                 # x^y log x, and 0 where x is 0 and the pow
 
 
 @elementwise(symbol="mod", ufunc="remainder")
+@quiet
 def remainder(xp, x, y):
     """x modulo y, with the sign of y."""
     return xp.remainder(x, y)
@@ -155,6 +171,7 @@ def _(g, x, y):                      # x mod y = x - y * floor(x / y)
 
 
 @elementwise(symbol="//", ufunc="floor_divide")
+@quiet
 def floor_divide(xp, x, y):
     """The whole number of times y goes into x, rounded down."""
     return xp.floor_divide(x, y)
@@ -222,6 +239,7 @@ def _(g, x):
 
 
 @elementwise(symbol="√", onnx="Sqrt", ufunc="sqrt")
+@quiet
 def sqrt(xp, x):
     """The square root."""
     return xp.sqrt(x)
@@ -234,6 +252,7 @@ def _(g, out):                       # d sqrt(x)/dx = 1 / (2 sqrt(x))
 
 # ---------------------------------------------------------------------- exp, log and their family
 @elementwise(onnx="Exp", ufunc="exp")
+@quiet
 def exp(xp, x):
     """e to the power x."""
     return xp.exp(x)
@@ -245,6 +264,7 @@ def _(g, out):                       # the function that is its own derivative
 
 
 @elementwise(ufunc="expm1")
+@quiet
 def expm1(xp, x):
     """exp(x) - 1, exact for small x."""
     return xp.expm1(x)
@@ -256,6 +276,7 @@ def _(g, out):
 
 
 @elementwise(onnx="Log", ufunc="log")
+@quiet
 def log(xp, x):
     """The natural logarithm."""
     return xp.log(x)
@@ -267,6 +288,7 @@ def _(g, x):
 
 
 @elementwise(ufunc="log1p")
+@quiet
 def log1p(xp, x):
     """log(1 + x), exact for small x."""
     return xp.log1p(x)
@@ -278,6 +300,7 @@ def _(g, x):
 
 
 @elementwise(symbol="logaddexp", ufunc="logaddexp")
+@quiet
 def logaddexp(xp, x, y):
     """log(exp(x) + exp(y)), which never overflows."""
     return xp.logaddexp(x, y)
@@ -317,6 +340,7 @@ def _(g, out):                       # d tanh/dx = 1 - tanh^2; only the output i
 
 
 @elementwise(onnx="Sinh", ufunc="sinh")
+@quiet
 def sinh(xp, x):
     """Hyperbolic sine."""
     return xp.sinh(x)
@@ -328,6 +352,7 @@ def _(g, x):
 
 
 @elementwise(onnx="Cosh", ufunc="cosh")
+@quiet
 def cosh(xp, x):
     """Hyperbolic cosine."""
     return xp.cosh(x)
@@ -392,6 +417,7 @@ def _(g, x):
 
 
 @elementwise(onnx="Tan", ufunc="tan")
+@quiet
 def tan(xp, x):
     """Tangent of an angle in radians."""
     return xp.tan(x)
@@ -403,6 +429,7 @@ def _(g, out):
 
 
 @elementwise(onnx="Asin", ufunc="arcsin")
+@quiet
 def asin(xp, x):
     """The angle whose sine is x."""
     return xp.arcsin(x)
@@ -414,6 +441,7 @@ def _(g, x):
 
 
 @elementwise(onnx="Acos", ufunc="arccos")
+@quiet
 def acos(xp, x):
     """The angle whose cosine is x."""
     return xp.arccos(x)
@@ -444,12 +472,12 @@ def maximum(xp, x, y):
 
 @maximum.grad("x")
 def _(g, x, y):
-    return g * ((greater(x, y) * 1.0 + greater_equal(x, y)) * 0.5)
+    return (g * greater(x, y) + g * greater_equal(x, y)) * 0.5
 
 
 @maximum.grad("y")
 def _(g, x, y):
-    return g * ((greater(y, x) * 1.0 + greater_equal(y, x)) * 0.5)
+    return (g * greater(y, x) + g * greater_equal(y, x)) * 0.5
 
 
 @elementwise(onnx="Min", ufunc="minimum")
@@ -460,12 +488,12 @@ def minimum(xp, x, y):
 
 @minimum.grad("x")
 def _(g, x, y):
-    return g * ((less(x, y) * 1.0 + less_equal(x, y)) * 0.5)
+    return (g * less(x, y) + g * less_equal(x, y)) * 0.5
 
 
 @minimum.grad("y")
 def _(g, x, y):
-    return g * ((less(y, x) * 1.0 + less_equal(y, x)) * 0.5)
+    return (g * less(y, x) + g * less_equal(y, x)) * 0.5
 
 
 @elementwise(onnx="Relu")

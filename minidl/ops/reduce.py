@@ -4,7 +4,7 @@ import contextlib
 import numpy as np
 
 from ..primitive import primitive
-from .elementwise import equal, exp, isfinite, where
+from .elementwise import astype, equal, exp, isfinite, where
 from .shape import expand, reshape
 
 
@@ -55,7 +55,7 @@ def amin(xp, x, *, dim, keepdim=False):
 
 
 def _share(g, x, out, x_shape, dim):
-    winners = equal(x, spread(out, x_shape, dim)) * 1.0
+    winners = astype(equal(x, spread(out, x_shape, dim)), dtype=x.dtype)
     return spread(g, x_shape, dim) * (winners / spread(sum(winners, dim=dim), x_shape, dim))
 
 

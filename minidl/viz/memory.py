@@ -7,7 +7,6 @@
 Entry (i, j) of a tensor stands at position `offset + i * stride0 + j * stride1` of its block. A stride counts
 numbers, not bytes. It may be negative (a flip) or 0 (a number repeated by broadcasting).
 """
-import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -157,14 +156,6 @@ class MemoryPicture(Picture):
     def __init__(self, figure, alt, layouts):
         super().__init__(figure, alt)
         self.layouts = layouts
-
-    def png(self, dpi=100):
-        """The picture as PNG bytes; with a palette of 64 colours, for it has few, which takes a third of the room."""
-        from PIL import Image  # matplotlib brings it
-
-        small = io.BytesIO()
-        Image.open(io.BytesIO(super().png(dpi))).convert("RGB").quantize(64).save(small, "PNG", optimize=True)
-        return small.getvalue()
 
 
 def memory_of(*xs, titles=None, cell=None, numbers=True):

@@ -35,10 +35,13 @@ class Picture:
         self.figure, self.alt = figure, alt
 
     def png(self, dpi=100):
-        """The picture as PNG bytes."""
-        buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", metadata={"Software": None})
-        return buffer.getvalue()
+        """The picture as PNG bytes, with a palette of 128 colours: that takes a third of the room in a notebook."""
+        from PIL import Image  # matplotlib brings it
+
+        full, small = io.BytesIO(), io.BytesIO()
+        self.figure.savefig(full, format="png", dpi=dpi, bbox_inches="tight")
+        Image.open(full).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+        return small.getvalue()
 
     def save(self, path, dpi=150):
         """Write the picture to a file; the ending of the name says in which format."""

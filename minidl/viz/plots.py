@@ -31,9 +31,7 @@ def numbers(x):
 def shades(*colours):
     """A colour map through these colours."""
     from matplotlib.colors import LinearSegmentedColormap
-    shades = LinearSegmentedColormap.from_list("minidl", colours)
-    shades.set_bad(BROKEN)
-    return shades
+    return LinearSegmentedColormap.from_list("minidl", colours).with_extremes(bad=BROKEN)
 
 
 def planes_of(x, name):
@@ -247,7 +245,7 @@ def confusion(truth, guess, classes):
     truth, guess, classes = numbers(truth).ravel(), numbers(guess).ravel(), [str(c) for c in classes]
     counts = count_pairs(truth, guess, len(classes))
     wrong = counts * ~np.eye(len(classes), dtype=bool)
-    side = 0.4 * len(classes) + 1
+    side = 0.36 * len(classes) + 1
     figure, axes = canvas(size=(side, side))
     ax = axes[0, 0]
     shade(ax, wrong, 0, wrong.max(), shades(PAPER, POSITIVE))
@@ -312,7 +310,7 @@ def mistakes(images, truth, probabilities, classes=None, count=6, columns=3):
     wrong = np.flatnonzero(guess != truth)
     worst = wrong[np.argsort(left[wrong], kind="stable")][:count]
     columns = min(columns, max(1, len(worst)))
-    figure, axes = canvas(max(1, -(-len(worst) // columns)), 2 * columns, size=(1.25, 1.35))
+    figure, axes = canvas(max(1, -(-len(worst) // columns)), 2 * columns, size=(1.15, 1.25))
     for k, (ax, bars) in zip(worst, axes.reshape(-1, 2)):
         bare(ax, f"{article(classes[truth[k]])}, taken for {article(classes[guess[k]])}")
         shade(ax, planes[k], np.nanmin(planes[k]), np.nanmax(planes[k]), shades(PAPER, INK))
@@ -387,7 +385,7 @@ def feature_maps(activations, first=8):
     layers = activations if isinstance(activations, dict) else {"": activations}
     layers = {name: _channels(name, numbers(x)) for name, x in layers.items()}
     columns = min(first, max(map(len, layers.values())))
-    figure, axes = canvas(len(layers), columns, size=(0.95, 1.05))
+    figure, axes = canvas(len(layers), columns, size=(0.85, 0.95))
     for row, (name, x) in zip(axes, layers.items()):
         _maps(row, x, columns)
         heading = f"{name}   {' x '.join(map(str, x.shape))}".strip()      # it may stand over its neighbours

@@ -63,14 +63,15 @@ def show(op):
     if not isinstance(op, Primitive):
         return Source([_definition(op)])
     rules = dict.fromkeys(rule.function for rule in op.rules.values())
-    parts = [op.forward, *rules, *([op._shape] if op._shape else [])]
+    forward = inspect.unwrap(op.forward)
+    parts = [forward, *rules, *([op._shape] if op._shape else [])]
     found = {}
     for part in parts:
         code = part.__code__
         piece = _statement(op.name, code.co_filename, code.co_firstlineno)
         if part is not op._shape or part.__name__ != "<lambda>":      # `elementwise` makes one; it is not in the block
             found[piece[:2]] = piece
-    in_order = sorted(found.values(), key=lambda piece: (piece[0] != op.forward.__code__.co_filename, *piece[:2]))
+    in_order = sorted(found.values(), key=lambda piece: (piece[0] != forward.__code__.co_filename, *piece[:2]))
     return Source([(_place(file), text) for file, _, text in in_order])
 
 
