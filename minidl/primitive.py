@@ -117,9 +117,18 @@ def _take(op, name):
         return lambda node, lift: tuple(x if lift else _array(x) for x in node.inputs)
     if name in op.inputs:
         index = op.inputs.index(name)
+        if name in op.optional:
+            return lambda node, lift: _optional(node.inputs, index, lift)
         return lambda node, lift: node.inputs[index] if lift else _array(node.inputs[index])
     index = op.inputs.index(stem)
     return lambda node, lift: shape_of(node.inputs[index])
+
+
+def _optional(inputs, index, lift):
+    """An input that the call may have left out; None then."""
+    if index >= len(inputs):
+        return None
+    return inputs[index] if lift else _array(inputs[index])
 
 
 def _array(value):
@@ -141,6 +150,7 @@ class Primitive:
         self.symbol, self.onnx, self.ufunc = symbol or self.name, onnx, ufunc
         self.dtype, self.view, self.differentiable = dtype, view, differentiable
         self.inputs, self.settings, self.variadic = _read_signature(forward)
+        self.optional = self._defaults() & set(self.inputs)
         self.rules, self._plans, self._shape = {}, {}, None
 
     def __call__(self, *args, **meta):

@@ -205,7 +205,7 @@ def expected_of(array, key):
 @given(st.one_of(array_and_basic_index(), array_and_any_index()))
 def test_getitem_equals_numpys(case):
     shape, key = case
-    array = np.arange(np.prod(shape, dtype=int)).reshape(shape) * 1.5
+    array = np.asarray(np.arange(np.prod(shape, dtype=int)).reshape(shape) * 1.5)
     expected = expected_of(array, key)
     if expected is None:
         with pytest.raises(IndexError):
@@ -219,7 +219,7 @@ def test_getitem_equals_numpys(case):
 @given(st.one_of(array_and_basic_index(), array_and_any_index()), st.booleans())
 def test_setitem_equals_numpys_with_and_without_recording(case, whole):
     shape, key = case
-    array = np.arange(np.prod(shape, dtype=int)).reshape(shape) * 1.5
+    array = np.asarray(np.arange(np.prod(shape, dtype=int)).reshape(shape) * 1.5)
     picked = expected_of(array, key)
     if picked is None or len(set(np.ravel(expected_of(np.arange(array.size).reshape(shape), key)).tolist())) != np.size(picked):
         return                                                # which of two values for one place wins is nobody's business

@@ -3,10 +3,12 @@
     functional   the vocabulary, as functions
     module       Module, Sequential and friends: parameters found by attribute
     layers       Linear, Conv2d, BatchNorm2d, ..., and the losses
+    recurrent    RNN, LSTM, GRU and their cells
+    sequences    batches of sequences of different lengths, padded and packed
     init         first values
     utils        gradient clipping
 """
-from . import functional, init, utils
+from . import functional, init, sequences, utils
 from .layers import (  # noqa: F401
     GELU,
     AdaptiveAvgPool2d,
@@ -34,3 +36,4 @@ from .layers import (  # noqa: F401
     Tanh,
 )
 from .module import Module, ModuleDict, ModuleList, Parameter, Sequential  # noqa: F401
+from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell

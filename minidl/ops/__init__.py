@@ -7,13 +7,14 @@
     linear        matrix products
     conv          convolution and its two derivatives, closed under differentiation
     pool          the largest number of each window
+    recurrent     RNN, LSTM and GRU over a whole sequence
     draws         random numbers
 
 An op takes its settings in one canonical form (axes as a tuple of numbers >= 0, strides as pairs);
 `minidl.functions` and `minidl.nn.functional` accept everything a person would write.
 """
 from ..primitive import registry
-from . import conv, draws, elementwise, index, linear, pool, reduce, shape  # noqa: F401
+from . import conv, draws, elementwise, index, linear, pool, recurrent, reduce, shape  # noqa: F401
 
 globals().update(registry)           # ops.tanh is the primitive called tanh
 

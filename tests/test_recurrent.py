@@ -1,0 +1,168 @@
+"""Recurrent layers: the scan equals the cells step by step, whatever the layers, directions and lengths."""
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import nn
+from minidl.autograd import check_gradients
+from minidl.nn.sequences import pack_padded_sequence, pad_packed_sequence, pad_sequence
+
+KINDS = ["RNN", "LSTM", "GRU"]
+T, N, I, H = 5, 3, 4, 2
+
+
+def layer(kind, **settings):
+    return getattr(nn, kind)(I, H, dtype=md.float64, **settings)
+
+
+def cell_like(kind, module, suffix="_l0"):
+    """The cell with the weights of one layer and direction."""
+    cell = getattr(nn, kind + "Cell")(I, H, dtype=md.float64)
+    state = module.state_dict()
+    cell.load_state_dict({name: state[name + suffix] for name in cell.state_dict()})
+    return cell
+
+
+def walk(cell, x, state=None):
+    """The outputs of a cell over a sequence (T, N, I), and its last state."""
+    outputs = []
+    for step in x:
+        state = cell(step, state)
+        outputs.append(state[0] if isinstance(state, tuple) else state)
+    return md.stack(outputs), state
+
+
+def leaves(value):
+    return [value] if isinstance(value, md.Tensor) else [leaf for part in value for leaf in leaves(part)]
+
+
+def assert_equal(got, expected):
+    for a, b in zip(leaves(got), leaves(expected), strict=True):
+        np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_layer_is_its_cell_walked_over_time(kind):
+    module, x = layer(kind), md.randn(T, N, I, dtype=md.float64)
+    outputs, last = module(x)
+    expected, state = walk(cell_like(kind, module), x)
+    assert_equal(outputs, expected)
+    assert_equal([s[0] for s in leaves(last)], leaves(state))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_second_direction_walks_from_the_end(kind):
+    module, x = layer(kind, bidirectional=True), md.randn(T, N, I, dtype=md.float64)
+    outputs, last = module(x)
+    backwards, state = walk(cell_like(kind, module, "_l0_reverse"), x.flip(0))
+    assert_equal(outputs[..., H:], backwards.flip(0))
+    assert_equal([s[1] for s in leaves(last)], leaves(state))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_second_layer_reads_the_outputs_of_the_first(kind):
+    both, x = layer(kind, num_layers=2), md.randn(T, N, I, dtype=md.float64)
+    first, second = layer(kind), getattr(nn, kind)(H, H, dtype=md.float64)
+    state = both.state_dict()
+    first.load_state_dict({name: state[name] for name in first.state_dict()})
+    second.load_state_dict({name: state[name.replace("l0", "l1")] for name in second.state_dict()})
+    assert_equal(both(x)[0], second(first(x)[0])[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bias", [True, False])
+def test_gradients_of_inputs_weights_and_states(kind, bias):
+    module, x = layer(kind, bias=bias), md.randn(3, 2, I, dtype=md.float64, requires_grad=True)
+    states = [md.randn(1, 2, H, dtype=md.float64, requires_grad=True) for _ in range(1 + (kind == "LSTM"))]
+
+    def run(*values):
+        hx = values[1:1 + len(states)]
+        outputs, last = module(values[0], hx if len(hx) > 1 else hx[0])
+        return md.cat([outputs.flatten(), *(s.flatten() for s in leaves(last))])
+    assert check_gradients(run, [x, *states, *module.parameters()])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_packed_sequences_equal_each_sequence_alone(kind, bidirectional):
+    module, lengths = layer(kind, num_layers=2, bidirectional=bidirectional), [3, 5, 1]
+    sequences = [md.randn(n, I, dtype=md.float64) for n in lengths]
+    packed = pack_padded_sequence(pad_sequence(sequences), lengths, enforce_sorted=False)
+    outputs, last = module(packed)
+    padded, found = pad_packed_sequence(outputs)
+    assert found.tolist() == lengths
+    for k, x in enumerate(sequences):
+        alone, state = module(x)
+        assert_equal(padded[:len(x), k], alone)
+        assert_equal([s[:, k] for s in leaves(last)], leaves(state))
+
+
+def test_padding_has_no_gradient():
+    module, x = layer("LSTM"), md.randn(T, N, I, dtype=md.float64, requires_grad=True)
+    outputs, _ = module(pack_padded_sequence(x, [5, 2, 1]))
+    outputs.data.square().sum().backward()
+    assert (x.grad.numpy()[2:, 1] == 0).all() and (x.grad.numpy()[1:, 2] == 0).all()
+    assert (x.grad.numpy()[:2, 1] != 0).any()
+
+
+@pytest.mark.parametrize(("kind", "names"), [("RNN", "h"), ("LSTM", "ifgoch"), ("GRU", "rznqh")])
+def test_the_gates_of_every_step_can_be_asked_for(kind, names):
+    outputs, _, gates = layer(kind)(md.randn(T, N, I, dtype=md.float64), return_gates=True)
+    assert list(gates) == ["l0"] and "".join(gates["l0"]) == names
+    assert_equal(gates["l0"]["h"], outputs)
+    assert all(0 < v < 1 for name in set(names) & set("ifrzo") for v in gates["l0"][name].flatten().tolist())
+
+
+def test_the_memory_follows_its_equation():
+    _, _, gates = layer("LSTM")(md.randn(T, N, I, dtype=md.float64), return_gates=True)
+    g = gates["l0"]
+    assert_equal(g["c"][1:], g["f"][1:] * g["c"][:-1] + g["i"][1:] * g["g"][1:])
+    assert_equal(g["h"], g["o"] * g["c"].tanh())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_batch_first_and_single_sequences(kind):
+    module, x = layer(kind), md.randn(T, N, I, dtype=md.float64)
+    other = layer(kind, batch_first=True)
+    other.load_state_dict(module.state_dict())
+    assert_equal(other(x.transpose(0, 1))[0].transpose(0, 1), module(x)[0])
+    assert_equal(module(x[:, 1])[0], module(x)[0][:, 1])
+
+
+def test_dropout_stands_between_the_layers_only_in_training():
+    module, x = layer("GRU", num_layers=2, dropout=0.5), md.randn(T, N, I, dtype=md.float64)
+    assert not md.equal(module(x)[0], module(x)[0])
+    module.eval()
+    assert_equal(module(x)[0], module(x)[0])
+
+
+def test_parameters_have_pytorchs_names_and_shapes():
+    shapes = {name: p.shape for name, p in nn.LSTM(4, 2, num_layers=2, bidirectional=True).named_parameters()}
+    assert shapes["weight_ih_l0"] == (8, 4) and shapes["weight_hh_l1_reverse"] == (8, 2)
+    assert shapes["weight_ih_l1"] == (8, 4) and shapes["bias_ih_l0_reverse"] == (8,)
+    assert list(shapes)[:5] == ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0", "weight_ih_l0_reverse"]
+
+
+def test_mistakes_are_explained():
+    with pytest.raises(md.errors.ShapeError, match="input_size = 4"):
+        nn.LSTM(4, 2)(md.zeros(5, 3, 7))
+    with pytest.raises(md.errors.ShapeError, match="first state"):
+        nn.GRU(4, 2)(md.zeros(5, 3, 4), md.zeros(1, 2, 2))
+    with pytest.raises(md.errors.ArgumentError, match="falling order"):
+        pack_padded_sequence(md.zeros(5, 2, 4), [2, 5])
+    with pytest.raises(md.errors.ArgumentError, match="nonlinearity"):
+        nn.RNN(4, 2, nonlinearity="sine")
+
+
+def test_an_lstm_learns_to_remember_the_first_bit():
+    md.manual_seed(0)
+    bits = md.randint(0, 2, (8, 64)).float()
+    model, head = nn.LSTM(1, 8), nn.Linear(8, 1)
+    optimiser = md.optim.Adam([*model.parameters(), *head.parameters()], lr=0.05)
+    for _ in range(80):
+        optimiser.zero_grad()
+        logits = head(model(bits.unsqueeze(-1))[0][-1]).squeeze(-1)
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, bits[0])
+        loss.backward()
+        optimiser.step()
+    assert loss.item() < 0.1
