@@ -24,8 +24,8 @@ What is timed is a full training step: forward, loss, backward, update. How:
   exit status is 1. A library that is not installed, or that has no op for a workload, is listed as skipped.
 
 On a busy machine two threads wait for each other whenever one of them loses its core, and all libraries drown
-alike in that waiting: wide quartiles, or ratios that all are near 1. `--threads 1` is steadier then, and the report
-names the load that it met.
+alike in that waiting: wide quartiles, or ratios that all are near 1. The report names the load that it met and warns
+where the baseline's own time varied; `--threads 1` suffers less.
 
 Two measurements are not of speed: (f) is the fastest of many fresh `python -c "import numpy, minidl"` minus the
 fastest of as many `python -c "import numpy"`, in turns; (g) is how far ten steps of (b) raise the peak memory of a

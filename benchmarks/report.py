@@ -1,6 +1,8 @@
 """What was found, as a table and as bars."""
 from .workloads import WORKLOADS
 
+UNSTEADY = 1.5                # upper over lower quartile of the baseline's seconds
+
 
 def baseline(entries):
     """The library that the ratios of a workload refer to: it was asked first."""
@@ -37,7 +39,7 @@ def text(found, markdown=False):
     else:
         widths = [max(map(len, column)) for column in zip(*rows)]
         lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in rows]
-    notes = [f"Skipped: {note}" for note in found["skipped"]] + [f"ERROR: {note}" for note in found["errors"]]
+    notes = [*disturbed(found), *[f"Skipped: {n}" for n in found["skipped"]], *[f"ERROR: {n}" for n in found["errors"]]]
     return "\n".join([*lines, "", *paragraphs([legend(found), *titles(found), about(found), *notes], markdown)])
 
 
@@ -55,6 +57,17 @@ def legend(found):
 
 def titles(found):
     return [f"({k}) {WORKLOADS[k].title}" for k in found["workloads"]]
+
+
+def disturbed(found):
+    """A warning about workloads in which the baseline was not even as fast as itself."""
+    names = []
+    for k, entries in found["workloads"].items():
+        seconds = sorted(entries.get(baseline(entries), {}).get("seconds", [1]))
+        if seconds[3 * len(seconds) // 4] > UNSTEADY * seconds[len(seconds) // 4]:
+            names.append(f"({k})")
+    what = f"the baseline's own time varied by more than {UNSTEADY:g}x between rounds; other work was in the way"
+    return [f"WARNING {', '.join(names)}: {what}, so repeat it."] if names else []
 
 
 def about(found):

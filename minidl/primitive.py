@@ -105,7 +105,8 @@ def _take(op, name):
     if name == "out":
         return lambda node, lift: lift(node) if lift else node.out
     if name in op.settings:
-        return lambda node, lift: node.meta[name]
+        default = inspect.signature(op.forward).parameters[name].default
+        return lambda node, lift: node.meta.get(name, default)
     stem, is_shape = name.removesuffix("_shape"), name.endswith("_shape")
     if name not in op.inputs and not (is_shape and stem in op.inputs):
         known = ["g", "out", *op.inputs, *(f"{i}_shape" for i in op.inputs), *op.settings]

@@ -72,11 +72,12 @@ def test_interpreters_by_name_by_family_and_for_all_peers():
 
 
 def test_report_and_picture(tmp_path):
-    entries = {"torch": {"ratio": [1, 1, 1]}, "minidl": {"ratio": [0.7, 0.75, 0.8]}}
+    entries = {"torch": {"ratio": [1, 1, 1], "seconds": [1, 1, 4, 4]}, "minidl": {"ratio": [0.7, 0.75, 0.8]}}
     about = {"date": "2026-01-01", "cpu": "a CPU", "cores": 2, "threads": 2, "system": "Linux", "load_at_start": 0.1}
     found = {"workloads": {"b": entries}, "versions": {"torch": {"torch": "2"}, "minidl": {"minidl": "0.1"}},
              "skipped": [], "errors": [], "machine": about, "rounds": 9}
     assert "| minidl | 0.75 (0.70-0.80) |" in report.text(found, markdown=True)
+    assert "WARNING (b): the baseline's own time" in report.text(found)
     pytest.importorskip("matplotlib")
     report.plot(found, tmp_path / "bars.png")
     assert (tmp_path / "bars.png").stat().st_size > 5000

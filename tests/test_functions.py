@@ -1,4 +1,5 @@
 """The functions against NumPy, and at the ends of the number line."""
+
 import math
 
 import numpy as np
@@ -16,7 +17,11 @@ moderate = st.floats(-4, 4, allow_nan=False, width=32)
 
 def arrays(min_dims=0, min_side=1, max_dims=3, elements=moderate):
     """Small float64 arrays."""
-    return hnp.arrays(np.float64, hnp.array_shapes(min_dims=min_dims, max_dims=max_dims, min_side=min_side, max_side=4), elements=elements)
+    return hnp.arrays(
+        np.float64,
+        hnp.array_shapes(min_dims=min_dims, max_dims=max_dims, min_side=min_side, max_side=4),
+        elements=elements,
+    )
 
 
 def same(found, expected, **tolerance):
@@ -31,8 +36,13 @@ def same(found, expected, **tolerance):
 def array_and_axes(draw, min_side=0):
     """An array and None, one axis, or several; some counted from the end."""
     array = draw(arrays(min_dims=1, min_side=min_side))
-    axes = draw(st.one_of(st.none(), st.integers(-array.ndim, array.ndim - 1),
-                          st.lists(st.integers(0, array.ndim - 1), min_size=1, unique=True).map(tuple)))
+    axes = draw(
+        st.one_of(
+            st.none(),
+            st.integers(-array.ndim, array.ndim - 1),
+            st.lists(st.integers(0, array.ndim - 1), min_size=1, unique=True).map(tuple),
+        )
+    )
     return array, axes, draw(st.booleans())
 
 
@@ -48,7 +58,10 @@ def test_reductions_equal_numpys(name, numpys, case):
 @given(case=array_and_axes(min_side=1))
 def test_extremes_equal_numpys(name, numpys, case):
     array, dim, keepdim = case
-    same(getattr(md, name)(md.tensor(array), () if dim is None else dim, keepdim), numpys(array, axis=dim, keepdims=keepdim))
+    same(
+        getattr(md, name)(md.tensor(array), () if dim is None else dim, keepdim),
+        numpys(array, axis=dim, keepdims=keepdim),
+    )
 
 
 @given(case=array_and_axes(min_side=1), correction=st.integers(0, 2))
@@ -58,7 +71,11 @@ def test_var_and_std_equal_numpys(case, correction):
     assume(count > correction)
     x = md.tensor(array)
     same(x.var(dim, keepdim=keepdim, correction=correction), np.var(array, axis=dim, keepdims=keepdim, ddof=correction))
-    same(x.std(dim, keepdim=keepdim, correction=correction), np.std(array, axis=dim, keepdims=keepdim, ddof=correction), atol=1e-7)
+    same(
+        x.std(dim, keepdim=keepdim, correction=correction),
+        np.std(array, axis=dim, keepdims=keepdim, ddof=correction),
+        atol=1e-7,
+    )
 
 
 @given(case=array_and_axes(min_side=1), p=st.sampled_from([0, 1, 2, 3, 0.5, math.inf, -math.inf, "fro"]))
@@ -66,8 +83,15 @@ def test_norm_equals_its_formula(case, p):
     array, dim, keepdim = case
     size = np.abs(array)
     reduce = dict(axis=dim, keepdims=keepdim)
-    expected = (size.max(**reduce) if p == math.inf else size.min(**reduce) if p == -math.inf else (array != 0).sum(**reduce)
-                if p == 0 else (size ** (2 if p == "fro" else p)).sum(**reduce) ** (1 / (2 if p == "fro" else p)))
+    expected = (
+        size.max(**reduce)
+        if p == math.inf
+        else size.min(**reduce)
+        if p == -math.inf
+        else (array != 0).sum(**reduce)
+        if p == 0
+        else (size ** (2 if p == "fro" else p)).sum(**reduce) ** (1 / (2 if p == "fro" else p))
+    )
     same(md.norm(md.tensor(array), p, dim, keepdim), expected)
 
 
@@ -82,8 +106,16 @@ def test_running_and_whole_products_equal_numpys(array, data):
 
 
 @pytest.mark.parametrize("zeros", [0, 1, 2, 3])
-@pytest.mark.parametrize("function", [lambda x: x.prod(), lambda x: x.prod(0), lambda x: x.prod(-1, keepdim=True), lambda x: x.cumprod(0),
-                                      lambda x: x.cumprod(1)])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.prod(),
+        lambda x: x.prod(0),
+        lambda x: x.prod(-1, keepdim=True),
+        lambda x: x.cumprod(0),
+        lambda x: x.cumprod(1),
+    ],
+)
 def test_products_with_zeros_have_the_right_gradient(function, zeros):
     numbers = np.array([0.5, -1.5, 2.0, 3.0, -0.7, 1.1])
     numbers[:zeros] = 0
@@ -91,7 +123,10 @@ def test_products_with_zeros_have_the_right_gradient(function, zeros):
 
 
 def test_whole_numbers_multiply_exactly():
-    assert md.tensor([3, 5, 7]).prod().item() == 105 and md.tensor([[2, 3], [4, 5]]).cumprod(0).tolist() == [[2, 3], [8, 15]]
+    assert md.tensor([3, 5, 7]).prod().item() == 105 and md.tensor([[2, 3], [4, 5]]).cumprod(0).tolist() == [
+        [2, 3],
+        [8, 15],
+    ]
 
 
 @given(arrays(min_dims=1), st.data())
@@ -100,7 +135,9 @@ def test_max_and_min_along_an_axis_point_at_what_they_return(array, data):
     for function, numpys in ((md.max, np.argmax), (md.min, np.argmin)):
         values, indices = function(md.tensor(array), axis)
         np.testing.assert_array_equal(indices.numpy(), numpys(array, axis=axis))
-        np.testing.assert_array_equal(values.numpy(), np.take_along_axis(array, np.expand_dims(indices.numpy(), axis), axis).squeeze(axis))
+        np.testing.assert_array_equal(
+            values.numpy(), np.take_along_axis(array, np.expand_dims(indices.numpy(), axis), axis).squeeze(axis)
+        )
 
 
 def test_gradient_of_max_along_an_axis_goes_to_one_and_of_amax_to_all():
@@ -136,13 +173,38 @@ def test_mean_of_whole_numbers_is_refused():
 
 
 # ---------------------------------------------------------------------- elementwise
-@pytest.mark.parametrize("name, numpys, low, high", [
-    ("exp", np.exp, -3, 3), ("expm1", np.expm1, -3, 3), ("log", np.log, 0.1, 9), ("log1p", np.log1p, -0.9, 9), ("log2", np.log2, 0.1, 9),
-    ("log10", np.log10, 0.1, 9), ("sqrt", np.sqrt, 0, 9), ("rsqrt", lambda x: 1 / np.sqrt(x), 0.1, 9), ("sin", np.sin, -9, 9),
-    ("cos", np.cos, -9, 9), ("tan", np.tan, -1.4, 1.4), ("asin", np.arcsin, -1, 1), ("acos", np.arccos, -1, 1), ("atan", np.arctan, -9, 9),
-    ("sinh", np.sinh, -3, 3), ("cosh", np.cosh, -3, 3), ("tanh", np.tanh, -9, 9), ("abs", np.abs, -9, 9), ("sign", np.sign, -9, 9),
-    ("floor", np.floor, -9, 9), ("ceil", np.ceil, -9, 9), ("trunc", np.trunc, -9, 9), ("round", np.round, -9, 9), ("square", np.square, -9, 9),
-    ("reciprocal", np.reciprocal, 0.1, 9), ("erf", np.vectorize(math.erf), -6, 6), ("sigmoid", lambda x: 1 / (1 + np.exp(-x)), -30, 30)])
+@pytest.mark.parametrize(
+    "name, numpys, low, high",
+    [
+        ("exp", np.exp, -3, 3),
+        ("expm1", np.expm1, -3, 3),
+        ("log", np.log, 0.1, 9),
+        ("log1p", np.log1p, -0.9, 9),
+        ("log2", np.log2, 0.1, 9),
+        ("log10", np.log10, 0.1, 9),
+        ("sqrt", np.sqrt, 0, 9),
+        ("rsqrt", lambda x: 1 / np.sqrt(x), 0.1, 9),
+        ("sin", np.sin, -9, 9),
+        ("cos", np.cos, -9, 9),
+        ("tan", np.tan, -1.4, 1.4),
+        ("asin", np.arcsin, -1, 1),
+        ("acos", np.arccos, -1, 1),
+        ("atan", np.arctan, -9, 9),
+        ("sinh", np.sinh, -3, 3),
+        ("cosh", np.cosh, -3, 3),
+        ("tanh", np.tanh, -9, 9),
+        ("abs", np.abs, -9, 9),
+        ("sign", np.sign, -9, 9),
+        ("floor", np.floor, -9, 9),
+        ("ceil", np.ceil, -9, 9),
+        ("trunc", np.trunc, -9, 9),
+        ("round", np.round, -9, 9),
+        ("square", np.square, -9, 9),
+        ("reciprocal", np.reciprocal, 0.1, 9),
+        ("erf", np.vectorize(math.erf), -6, 6),
+        ("sigmoid", lambda x: 1 / (1 + np.exp(-x)), -30, 30),
+    ],
+)
 def test_functions_of_one_number_equal_numpys(name, numpys, low, high):
     x = np.concatenate([np.linspace(low, high, 101), [low, high]])
     same(getattr(md, name)(md.tensor(x)), numpys(x), rtol=2e-14, atol=0 if name != "erf" else 3e-16)
@@ -152,7 +214,9 @@ def test_functions_of_one_number_equal_numpys(name, numpys, low, high):
 def test_float32_is_right_to_its_last_digits(name):
     x = np.linspace(-20, 20, 401).astype(np.float32)
     exact = getattr(md, name)(md.tensor(x.astype(np.float64))).numpy()
-    np.testing.assert_allclose(getattr(md, name)(md.tensor(x)).numpy(), exact, rtol=2e-6, atol=2e-7 if name == "erf" else 0)
+    np.testing.assert_allclose(
+        getattr(md, name)(md.tensor(x)).numpy(), exact, rtol=2e-6, atol=2e-7 if name == "erf" else 0
+    )
 
 
 @pytest.mark.parametrize("decimals", [0, 1, 2, -1])
@@ -175,11 +239,18 @@ def test_gradient_of_clamp_flows_where_nothing_was_replaced():
 
 
 def test_clamp_takes_tensors_and_gives_them_gradients():
-    assert check_gradients(lambda x, low: md.clamp(x, min=low), [md.tensor([[0.3, -2.0]], dtype=md.float64, requires_grad=True),
-                                                                md.tensor([[0.5], [-3.0]], dtype=md.float64, requires_grad=True)])
+    assert check_gradients(
+        lambda x, low: md.clamp(x, min=low),
+        [
+            md.tensor([[0.3, -2.0]], dtype=md.float64, requires_grad=True),
+            md.tensor([[0.5], [-3.0]], dtype=md.float64, requires_grad=True),
+        ],
+    )
 
 
-@pytest.mark.parametrize("mode, numpys", [("floor", np.floor_divide), ("trunc", lambda x, y: np.trunc(x / y)), (None, np.divide)])
+@pytest.mark.parametrize(
+    "mode, numpys", [("floor", np.floor_divide), ("trunc", lambda x, y: np.trunc(x / y)), (None, np.divide)]
+)
 def test_division_rounds_as_asked(mode, numpys):
     x, y = np.array([7.0, -7.0, 7.5, -7.5]), np.array([2.0, 2.0, -2.0, -2.0])
     same(md.div(md.tensor(x), md.tensor(y), rounding_mode=mode), numpys(x, y))
@@ -192,12 +263,24 @@ def test_unknown_rounding_mode_is_refused():
         md.div(md.ones(1), 2, rounding_mode="up")
 
 
-@pytest.mark.parametrize("exponent, x, expected", [(3, 0.0, 0.0), (1, 0.0, 1.0), (0, 0.0, 0.0), (0, 2.0, 0.0), (2, 0.0, 0.0), (-1, 2.0, -0.25),
-                                                   (0.5, 4.0, 0.25), (2.0, -3.0, -6.0), (3, -2.0, 12.0)])
+@pytest.mark.parametrize(
+    "exponent, x, expected",
+    [
+        (3, 0.0, 0.0),
+        (1, 0.0, 1.0),
+        (0, 0.0, 0.0),
+        (0, 2.0, 0.0),
+        (2, 0.0, 0.0),
+        (-1, 2.0, -0.25),
+        (0.5, 4.0, 0.25),
+        (2.0, -3.0, -6.0),
+        (3, -2.0, 12.0),
+    ],
+)
 def test_gradient_of_powers_also_at_zero(exponent, x, expected):
     for power in (exponent, md.tensor(float(exponent))):
         leaf = md.tensor(x, requires_grad=True)
-        assert grad(leaf ** power, leaf)[0].item() == pytest.approx(expected)
+        assert grad(leaf**power, leaf)[0].item() == pytest.approx(expected)
 
 
 def test_gradient_of_the_exponent_also_at_zero():
@@ -224,7 +307,9 @@ def test_shape_functions_equal_numpys(array, data):
     same(x.tile(2, 3), np.tile(array, (2, 3)))
     same(md.stack([x, x], axis), np.stack([array, array], axis))
     same(md.cat([x, x], axis), np.concatenate([array, array], axis))
-    for a, b in zip(x.chunk(2, axis), np.array_split(array, 2, axis) if array.shape[axis] % 2 == 0 or array.shape[axis] == 3 else []):
+    for a, b in zip(
+        x.chunk(2, axis), np.array_split(array, 2, axis) if array.shape[axis] % 2 == 0 or array.shape[axis] == 3 else []
+    ):
         same(a, b)
 
 
@@ -246,7 +331,10 @@ def test_diag_goes_both_ways(k):
 
 def test_split_takes_sizes_and_refuses_wrong_ones():
     x = md.arange(7)
-    assert [p.tolist() for p in x.split(3)] == [[0, 1, 2], [3, 4, 5], [6]] and [len(p) for p in x.split([1, 6])] == [1, 6]
+    assert [p.tolist() for p in x.split(3)] == [[0, 1, 2], [3, 4, 5], [6]] and [len(p) for p in x.split([1, 6])] == [
+        1,
+        6,
+    ]
     with pytest.raises(ShapeError, match="sum to 7"):
         x.split([1, 2])
 
@@ -317,8 +405,16 @@ def test_index_select_and_index_add(array, data):
     same(md.index_add(md.tensor(array), axis, md.tensor(index), picked), expected)
 
 
-@pytest.mark.parametrize("call", [lambda x, i: x.gather(0, i), lambda x, i: x.scatter(0, i, 1.0), lambda x, i: x.index_select(0, i[0]),
-                                  lambda x, i: x.scatter_add(0, i, x), lambda x, i: x.index_add(0, i[0], x[:2])])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, i: x.gather(0, i),
+        lambda x, i: x.scatter(0, i, 1.0),
+        lambda x, i: x.index_select(0, i[0]),
+        lambda x, i: x.scatter_add(0, i, x),
+        lambda x, i: x.index_add(0, i[0], x[:2]),
+    ],
+)
 def test_an_index_out_of_range_is_an_index_error(call):
     with pytest.raises(DimensionError):
         call(md.zeros(3, 2), md.tensor([[0, 3]]))
@@ -358,14 +454,31 @@ def test_unique_nonzero_and_masks(array):
 @given(st.lists(st.integers(1, 3), max_size=2), st.integers(0, 3), st.integers(0, 3), st.integers(0, 3), st.data())
 def test_matmul_equals_numpys(batch, m, k, n, data):
     rng = np.random.default_rng(0)
-    left, right = ([1 if data.draw(st.booleans()) else s for s in batch][data.draw(st.integers(0, len(batch))):] for _ in range(2))
+    left, right = (
+        [1 if data.draw(st.booleans()) else s for s in batch][data.draw(st.integers(0, len(batch))) :] for _ in range(2)
+    )
     x, y = rng.standard_normal((*left, m, k)), rng.standard_normal((*right, k, n))
     same(md.tensor(x) @ md.tensor(y), x @ y)
-    same(md.tensor(x) @ md.tensor(y[..., 0]) if y.ndim == 2 and n else md.tensor(x) @ md.tensor(y), x @ (y[..., 0] if y.ndim == 2 and n else y))
+    same(
+        md.tensor(x) @ md.tensor(y[..., 0]) if y.ndim == 2 and n else md.tensor(x) @ md.tensor(y),
+        x @ (y[..., 0] if y.ndim == 2 and n else y),
+    )
 
 
-@pytest.mark.parametrize("a, b", [((3,), (3,)), ((3,), (3, 2)), ((2, 3), (3,)), ((4, 2, 3), (3,)), ((3,), (4, 3, 2)), ((4, 2, 3), (3, 5)),
-                                  ((2, 3), (4, 3, 5)), ((4, 2, 3), (4, 3, 5)), ((2, 1, 2, 3), (4, 3, 2))])
+@pytest.mark.parametrize(
+    "a, b",
+    [
+        ((3,), (3,)),
+        ((3,), (3, 2)),
+        ((2, 3), (3,)),
+        ((4, 2, 3), (3,)),
+        ((3,), (4, 3, 2)),
+        ((4, 2, 3), (3, 5)),
+        ((2, 3), (4, 3, 5)),
+        ((4, 2, 3), (4, 3, 5)),
+        ((2, 1, 2, 3), (4, 3, 2)),
+    ],
+)
 def test_matmul_of_all_ranks_equals_numpys_and_has_the_right_gradient(a, b):
     rng = np.random.default_rng(0)
     x, y = (md.tensor(rng.standard_normal(s), requires_grad=True) for s in (a, b))
@@ -379,7 +492,7 @@ def equations(draw):
     sizes = {c: draw(st.integers(0, 3)) for c in "abcde"}
     terms = draw(st.lists(st.text("abcde", min_size=0, max_size=3), min_size=1, max_size=3))
     letters = sorted(set("".join(terms)))
-    output = "".join(draw(st.permutations(letters))[:draw(st.integers(0, len(letters)))]) if letters else ""
+    output = "".join(draw(st.permutations(letters))[: draw(st.integers(0, len(letters)))]) if letters else ""
     explicit = draw(st.booleans())
     return ",".join(terms) + ("->" + output if explicit else ""), [tuple(sizes[c] for c in t) for t in terms]
 
@@ -392,10 +505,20 @@ def test_einsum_equals_numpys(case):
     same(md.einsum(equation, *map(md.tensor, operands)), np.einsum(equation, *operands), rtol=1e-9)
 
 
-@pytest.mark.parametrize("equation, shapes", [
-    ("...ij,...jk->...ik", [(2, 1, 3, 4), (5, 4, 2)]), ("i...,i...->...", [(3, 2), (3, 2)]), ("...ii->...i", [(2, 3, 3)]),
-    ("...,...", [(2, 3), (3,)]), ("bhid,bhjd->bhij", [(2, 1, 3, 4), (2, 1, 5, 4)]), (" i j , j ", [(2, 3), (3,)]), ("ii", [(3, 3)]),
-    ("ij->ji", [(2, 3)]), ("i,j,k->kji", [(2,), (3,), (4,)])])
+@pytest.mark.parametrize(
+    "equation, shapes",
+    [
+        ("...ij,...jk->...ik", [(2, 1, 3, 4), (5, 4, 2)]),
+        ("i...,i...->...", [(3, 2), (3, 2)]),
+        ("...ii->...i", [(2, 3, 3)]),
+        ("...,...", [(2, 3), (3,)]),
+        ("bhid,bhjd->bhij", [(2, 1, 3, 4), (2, 1, 5, 4)]),
+        (" i j , j ", [(2, 3), (3,)]),
+        ("ii", [(3, 3)]),
+        ("ij->ji", [(2, 3)]),
+        ("i,j,k->kji", [(2,), (3,), (4,)]),
+    ],
+)
 def test_einsum_with_dots_equals_numpys_and_has_the_right_gradient(equation, shapes):
     rng = np.random.default_rng(0)
     operands = [md.tensor(rng.standard_normal(s), requires_grad=True) for s in shapes]
@@ -414,11 +537,13 @@ def test_addmm_and_baddbmm(alpha, beta):
     rng = np.random.default_rng(0)
     a, x, y = rng.standard_normal((2, 4)), rng.standard_normal((2, 3)), rng.standard_normal((3, 4))
     same(md.addmm(*map(md.tensor, (a, x, y)), alpha=alpha, beta=beta), beta * a + alpha * (x @ y))
-    same(md.baddbmm(*(md.tensor(v[None]) for v in (a, x, y)), alpha=alpha, beta=beta), (beta * a + alpha * (x @ y))[None])
+    same(
+        md.baddbmm(*(md.tensor(v[None]) for v in (a, x, y)), alpha=alpha, beta=beta), (beta * a + alpha * (x @ y))[None]
+    )
 
 
 # ---------------------------------------------------------------------- the ends of the number line
-TINY = {np.float32: 1e-40, np.float64: 1e-310}               # denormal
+TINY = {np.float32: 1e-40, np.float64: 1e-310}  # denormal
 EXTREME = [0.0, -0.0, 1e4, -1e4, 1e30, -1e30, "tiny", "-tiny", 88.0, -88.0, 710.0, -710.0]
 
 
@@ -429,13 +554,29 @@ def extremes(dtype, *, infinite=False):
     return np.array(numbers + ([math.inf, -math.inf] if infinite else []), dtype)
 
 
-BOUNDED = {                                                  # whose value and derivative are finite everywhere
-    "sigmoid": md.sigmoid, "tanh": md.tanh, "erf": md.erf, "atan": md.atan, "sin": md.sin, "relu": md.relu, "abs": md.abs,
-    "logaddexp 0": lambda x: md.logaddexp(x, md.zeros_like(x)), "logaddexp self": lambda x: md.logaddexp(x, x),
-    "softmax": lambda x: md.softmax(x, 0), "log_softmax": lambda x: md.log_softmax(x, 0), "logsumexp": lambda x: md.logsumexp(x, 0),
-    "norm": lambda x: x.norm(), "norm 1": lambda x: x.norm(1) * 1e-3, "norm 3": lambda x: x.norm(3), "norm inf": lambda x: x.norm(math.inf),
-    "norm of each": lambda x: x.reshape(-1, 1).norm(dim=1), "std": lambda x: (x * 1e-20).std(), "clamp": lambda x: x.clamp(-1, 1),
-    "maximum": lambda x: md.maximum(x, -x), "cumsum": lambda x: x.cumsum(0), "mean": lambda x: x.mean(),
+BOUNDED = {  # whose value and derivative are finite everywhere
+    "sigmoid": md.sigmoid,
+    "tanh": md.tanh,
+    "erf": md.erf,
+    "atan": md.atan,
+    "sin": md.sin,
+    "relu": md.relu,
+    "abs": md.abs,
+    "logaddexp 0": lambda x: md.logaddexp(x, md.zeros_like(x)),
+    "logaddexp self": lambda x: md.logaddexp(x, x),
+    "softmax": lambda x: md.softmax(x, 0),
+    "log_softmax": lambda x: md.log_softmax(x, 0),
+    "logsumexp": lambda x: md.logsumexp(x, 0),
+    "norm": lambda x: x.norm(),
+    "norm 1": lambda x: x.norm(1) * 1e-3,
+    "norm 3": lambda x: x.norm(3),
+    "norm inf": lambda x: x.norm(math.inf),
+    "norm of each": lambda x: x.reshape(-1, 1).norm(dim=1),
+    "std": lambda x: (x * 1e-20).std(),
+    "clamp": lambda x: x.clamp(-1, 1),
+    "maximum": lambda x: md.maximum(x, -x),
+    "cumsum": lambda x: x.cumsum(0),
+    "mean": lambda x: x.mean(),
 }
 
 
@@ -450,10 +591,25 @@ def test_no_nan_and_no_inf_that_mathematics_does_not_ask_for(name, dtype):
         assert np.isfinite(x.grad.numpy()).all(), numbers
 
 
-@pytest.mark.parametrize("name, value, expected, slope", [
-    ("sigmoid", math.inf, 1, 0), ("sigmoid", -math.inf, 0, 0), ("tanh", math.inf, 1, 0), ("tanh", -math.inf, -1, 0), ("erf", math.inf, 1, 0),
-    ("erf", -math.inf, -1, 0), ("exp", -math.inf, 0, 0), ("relu", -math.inf, 0, 0), ("relu", math.inf, math.inf, 1), ("atan", math.inf, math.pi / 2, 0),
-    ("exp", -1e30, 0, 0), ("sigmoid", -100.0, 3.72007597602083e-44, 3.72007597602083e-44), ("log1p", 1e-20, 1e-20, 1), ("expm1", 1e-20, 1e-20, 1)])
+@pytest.mark.parametrize(
+    "name, value, expected, slope",
+    [
+        ("sigmoid", math.inf, 1, 0),
+        ("sigmoid", -math.inf, 0, 0),
+        ("tanh", math.inf, 1, 0),
+        ("tanh", -math.inf, -1, 0),
+        ("erf", math.inf, 1, 0),
+        ("erf", -math.inf, -1, 0),
+        ("exp", -math.inf, 0, 0),
+        ("relu", -math.inf, 0, 0),
+        ("relu", math.inf, math.inf, 1),
+        ("atan", math.inf, math.pi / 2, 0),
+        ("exp", -1e30, 0, 0),
+        ("sigmoid", -100.0, 3.72007597602083e-44, 3.72007597602083e-44),
+        ("log1p", 1e-20, 1e-20, 1),
+        ("expm1", 1e-20, 1e-20, 1),
+    ],
+)
 def test_limits(name, value, expected, slope):
     x = md.tensor(value, dtype=md.float64, requires_grad=True)
     out = getattr(md, name)(x)
@@ -461,8 +617,16 @@ def test_limits(name, value, expected, slope):
     assert out.item() == pytest.approx(expected, rel=1e-12) and x.grad.item() == pytest.approx(slope, rel=1e-12)
 
 
-@pytest.mark.parametrize("numbers, expected", [
-    ([-math.inf, 0.0], 0.0), ([-math.inf, -math.inf], -math.inf), ([math.inf, 0.0], math.inf), ([1e30, 1e30], 1e30), ([-1e4, -1e4], -1e4 + math.log(2))])
+@pytest.mark.parametrize(
+    "numbers, expected",
+    [
+        ([-math.inf, 0.0], 0.0),
+        ([-math.inf, -math.inf], -math.inf),
+        ([math.inf, 0.0], math.inf),
+        ([1e30, 1e30], 1e30),
+        ([-1e4, -1e4], -1e4 + math.log(2)),
+    ],
+)
 def test_logsumexp_of_infinities(numbers, expected):
     x = md.tensor(numbers, dtype=md.float64, requires_grad=True)
     out = x.logsumexp(0)
@@ -504,16 +668,33 @@ def test_norm_is_homogeneous_where_squares_overflow(scale):
 
 
 def test_second_derivative_of_a_norm():
-    assert check_gradients(lambda x: x.norm(), [md.tensor([0.3, -2.0, 1.0], dtype=md.float64, requires_grad=True)], second_order=True)
+    assert check_gradients(
+        lambda x: x.norm(), [md.tensor([0.3, -2.0, 1.0], dtype=md.float64, requires_grad=True)], second_order=True
+    )
 
 
-@pytest.mark.parametrize("function", [lambda x: x.max(), lambda x: x.min(), lambda x: x.sum(), lambda x: x.relu(), lambda x: x.clamp(0, 1),
-                                      lambda x: x.softmax(0), lambda x: x.logsumexp(0), lambda x: md.maximum(x, md.zeros(2)), lambda x: x.norm()])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.max(),
+        lambda x: x.min(),
+        lambda x: x.sum(),
+        lambda x: x.relu(),
+        lambda x: x.clamp(0, 1),
+        lambda x: x.softmax(0),
+        lambda x: x.logsumexp(0),
+        lambda x: md.maximum(x, md.zeros(2)),
+        lambda x: x.norm(),
+    ],
+)
 def test_nan_is_not_hidden(function):
     assert np.isnan(function(md.tensor([math.nan, 1.0])).numpy()).any()
 
 
-@pytest.mark.parametrize("function", [lambda x: x.log(), lambda x: 1 / x, lambda x: x ** -1, lambda x: x.sqrt(), lambda x: x.log().exp(), lambda x: x % 0])
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: x.log(), lambda x: 1 / x, lambda x: x**-1, lambda x: x.sqrt(), lambda x: x.log().exp(), lambda x: x % 0],
+)
 def test_poles_give_inf_or_nan_without_a_warning(function):
     x = md.tensor([0.0, -0.0], requires_grad=True)
     out = function(x)

@@ -3,6 +3,7 @@
 A program is a seed. It picks ops and operands at random (shared values, broadcasting, views, reductions, changes in
 place); its choices depend on shapes only, so that it does the same on every run.
 """
+
 import numpy as np
 import pytest
 
@@ -129,7 +130,7 @@ def run(seed, leaves, detached=None):
     `detach` would hide a part of the derivative from the difference quotient; so where the program detaches, the
     recorded numbers in `detached` take the place of the value.
     """
-    rng, pool = np.random.default_rng(seed + 1_000_000), [x * 1.0 for x in leaves]      # leaves are not changed in place
+    rng, pool = np.random.default_rng(seed + 1_000_000), [x * 1.0 for x in leaves]  # leaves are not changed in place
     for _ in range(int(rng.integers(3, 12))):
         step = STEPS[rng.integers(len(STEPS))]
         x, y = pool[rng.integers(len(pool))], pool[rng.integers(len(pool))]
@@ -178,7 +179,7 @@ def check(seed):
     directions = [rng.standard_normal(x.shape) for x in leaves]
     exact = sum(float((g.numpy() * v).sum()) for g, v in zip(found, directions) if g is not None)
     errors = []
-    for eps in (1e-6, 1e-5, 1e-7, 1e-4):                      # a kink may lie within reach of one of them
+    for eps in (1e-6, 1e-5, 1e-7, 1e-4):  # a kink may lie within reach of one of them
         sides = []
         for sign in (eps, -eps):
             tape["play"] = iter(tape["numbers"])

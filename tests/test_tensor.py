@@ -1,4 +1,5 @@
 """The tensor itself: making, typing, indexing, viewing, printing, copying."""
+
 import copy
 import pickle
 
@@ -13,21 +14,43 @@ from minidl.errors import DimensionError, DTypeError, GradientError, ShapeError
 
 # ---------------------------------------------------------------------- creation
 MADE = [
-    (lambda: md.tensor(1.5), (), md.float32), (lambda: md.tensor(1), (), md.int64), (lambda: md.tensor(True), (), md.bool),
-    (lambda: md.tensor([1, 2.5]), (2,), md.float32), (lambda: md.tensor([[1], [2]]), (2, 1), md.int64),
-    (lambda: md.tensor([]), (0,), md.float32), (lambda: md.tensor([[], []]), (2, 0), md.float32),
-    (lambda: md.tensor(np.arange(3, dtype=np.int32)), (3,), md.int32), (lambda: md.tensor(np.ones(2)), (2,), md.float64),
-    (lambda: md.tensor(np.float64(2)), (), md.float64), (lambda: md.tensor([np.float64(2)]), (1,), md.float64),
-    (lambda: md.tensor([1, 2], dtype=md.float16), (2,), md.float16), (lambda: md.tensor([1.7], dtype=md.int64), (1,), md.int64),
-    (lambda: md.tensor(md.ones(2, dtype=md.float64)), (2,), md.float64), (lambda: md.tensor([md.tensor(1.0), md.tensor(2.0)]), (2,), md.float32),
-    (lambda: md.zeros(2, 3), (2, 3), md.float32), (lambda: md.ones((2, 3)), (2, 3), md.float32), (lambda: md.zeros([2]), (2,), md.float32),
-    (lambda: md.zeros(()), (), md.float32), (lambda: md.empty(0, 3), (0, 3), md.float32), (lambda: md.full((2,), 7), (2,), md.int64),
-    (lambda: md.full((2,), 7.0), (2,), md.float32), (lambda: md.full((2,), True), (2,), md.bool), (lambda: md.eye(2, 3), (2, 3), md.float32),
-    (lambda: md.arange(4), (4,), md.int64), (lambda: md.arange(0, 1, 0.25), (4,), md.float32), (lambda: md.arange(5, 1, -2), (2,), md.int64),
-    (lambda: md.linspace(0, 1, 5), (5,), md.float32), (lambda: md.rand(2, 3), (2, 3), md.float32), (lambda: md.randn(2), (2,), md.float32),
-    (lambda: md.randint(3, (2, 2)), (2, 2), md.int64), (lambda: md.randint(1, 3, (2,)), (2,), md.int64), (lambda: md.randperm(4), (4,), md.int64),
-    (lambda: md.zeros_like(md.tensor([1, 2])), (2,), md.int64), (lambda: md.ones_like(md.tensor([1, 2]), dtype=md.float64), (2,), md.float64),
-    (lambda: md.full_like(md.ones(2), 3), (2,), md.float32), (lambda: md.from_numpy(np.zeros(3, np.uint8)), (3,), md.uint8),
+    (lambda: md.tensor(1.5), (), md.float32),
+    (lambda: md.tensor(1), (), md.int64),
+    (lambda: md.tensor(True), (), md.bool),
+    (lambda: md.tensor([1, 2.5]), (2,), md.float32),
+    (lambda: md.tensor([[1], [2]]), (2, 1), md.int64),
+    (lambda: md.tensor([]), (0,), md.float32),
+    (lambda: md.tensor([[], []]), (2, 0), md.float32),
+    (lambda: md.tensor(np.arange(3, dtype=np.int32)), (3,), md.int32),
+    (lambda: md.tensor(np.ones(2)), (2,), md.float64),
+    (lambda: md.tensor(np.float64(2)), (), md.float64),
+    (lambda: md.tensor([np.float64(2)]), (1,), md.float64),
+    (lambda: md.tensor([1, 2], dtype=md.float16), (2,), md.float16),
+    (lambda: md.tensor([1.7], dtype=md.int64), (1,), md.int64),
+    (lambda: md.tensor(md.ones(2, dtype=md.float64)), (2,), md.float64),
+    (lambda: md.tensor([md.tensor(1.0), md.tensor(2.0)]), (2,), md.float32),
+    (lambda: md.zeros(2, 3), (2, 3), md.float32),
+    (lambda: md.ones((2, 3)), (2, 3), md.float32),
+    (lambda: md.zeros([2]), (2,), md.float32),
+    (lambda: md.zeros(()), (), md.float32),
+    (lambda: md.empty(0, 3), (0, 3), md.float32),
+    (lambda: md.full((2,), 7), (2,), md.int64),
+    (lambda: md.full((2,), 7.0), (2,), md.float32),
+    (lambda: md.full((2,), True), (2,), md.bool),
+    (lambda: md.eye(2, 3), (2, 3), md.float32),
+    (lambda: md.arange(4), (4,), md.int64),
+    (lambda: md.arange(0, 1, 0.25), (4,), md.float32),
+    (lambda: md.arange(5, 1, -2), (2,), md.int64),
+    (lambda: md.linspace(0, 1, 5), (5,), md.float32),
+    (lambda: md.rand(2, 3), (2, 3), md.float32),
+    (lambda: md.randn(2), (2,), md.float32),
+    (lambda: md.randint(3, (2, 2)), (2, 2), md.int64),
+    (lambda: md.randint(1, 3, (2,)), (2,), md.int64),
+    (lambda: md.randperm(4), (4,), md.int64),
+    (lambda: md.zeros_like(md.tensor([1, 2])), (2,), md.int64),
+    (lambda: md.ones_like(md.tensor([1, 2]), dtype=md.float64), (2,), md.float64),
+    (lambda: md.full_like(md.ones(2), 3), (2,), md.float32),
+    (lambda: md.from_numpy(np.zeros(3, np.uint8)), (3,), md.uint8),
 ]
 
 
@@ -59,8 +82,18 @@ def test_arange_of_floats_hits_the_numbers():
 def test_manual_seed_repeats_everything():
     def draws():
         md.manual_seed(3)
-        return [f().numpy() for f in (lambda: md.rand(2), lambda: md.randn(2), lambda: md.randint(9, (3,)), lambda: md.randperm(5),
-                                      lambda: md.bernoulli(md.full((4,), 0.5)), lambda: md.multinomial(md.ones(4), 3))]
+        return [
+            f().numpy()
+            for f in (
+                lambda: md.rand(2),
+                lambda: md.randn(2),
+                lambda: md.randint(9, (3,)),
+                lambda: md.randperm(5),
+                lambda: md.bernoulli(md.full((4,), 0.5)),
+                lambda: md.multinomial(md.ones(4), 3),
+            )
+        ]
+
     for a, b in zip(draws(), draws()):
         np.testing.assert_array_equal(a, b)
 
@@ -81,7 +114,7 @@ TABLE = """
     float16 float16 float16 float16 float16 float16 float16 float32 float64
     float32 float32 float32 float32 float32 float32 float32 float32 float64
     float64 float64 float64 float64 float64 float64 float64 float64 float64
-"""                                        # what two tensors of one rank meet at, in PyTorch
+"""  # what two tensors of one rank meet at, in PyTorch
 PROMOTION = {(a, b): c for a, row in zip(ORDER, TABLE.split("\n")[1:]) for b, c in zip(ORDER, row.split())}
 
 
@@ -102,10 +135,16 @@ def test_a_tensor_without_axes_decides_only_by_a_higher_kind(a, b):
     assert (x + y).dtype == (y + x).dtype == expected
 
 
-WITH_NUMBERS = {                           # tensor dtype: with True, 1, 1.0
-    "bool": "bool int64 float32", "uint8": "uint8 uint8 float32", "int8": "int8 int8 float32", "int16": "int16 int16 float32",
-    "int32": "int32 int32 float32", "int64": "int64 int64 float32", "float16": "float16 float16 float16",
-    "float32": "float32 float32 float32", "float64": "float64 float64 float64",
+WITH_NUMBERS = {  # tensor dtype: with True, 1, 1.0
+    "bool": "bool int64 float32",
+    "uint8": "uint8 uint8 float32",
+    "int8": "int8 int8 float32",
+    "int16": "int16 int16 float32",
+    "int32": "int32 int32 float32",
+    "int64": "int64 int64 float32",
+    "float16": "float16 float16 float16",
+    "float32": "float32 float32 float32",
+    "float64": "float64 float64 float64",
 }
 
 
@@ -114,7 +153,7 @@ WITH_NUMBERS = {                           # tensor dtype: with True, 1, 1.0
 def test_a_number_decides_only_by_a_higher_kind(a, shape):
     x = md.ones(shape, dtype=getattr(md, a))
     for number, expected in zip((True, 1, 1.0), WITH_NUMBERS[a].split()):
-        for same in (number, np.asarray(number)[()]):                 # Python's, NumPy's
+        for same in (number, np.asarray(number)[()]):  # Python's, NumPy's
             assert (x * same).dtype == expected, (number, type(same))
             assert (same * x).dtype == expected, (number, type(same))
             assert type(same * x) is md.Tensor
@@ -130,8 +169,18 @@ def test_division_of_whole_numbers_gives_float32(a):
 
 
 @pytest.mark.parametrize("a", ORDER)
-@pytest.mark.parametrize("name, expected", [("sum", "int64"), ("prod", "int64"), ("cumsum", "int64"), ("exp", "float32"), ("sqrt", "float32"),
-                                            ("argmax", "int64"), ("isnan", "bool")])
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("sum", "int64"),
+        ("prod", "int64"),
+        ("cumsum", "int64"),
+        ("exp", "float32"),
+        ("sqrt", "float32"),
+        ("argmax", "int64"),
+        ("isnan", "bool"),
+    ],
+)
 def test_dtype_of_results(a, name, expected):
     x = md.ones(2, dtype=getattr(md, a))
     out = x.cumsum(0) if name == "cumsum" else getattr(x, name)()
@@ -146,7 +195,15 @@ def test_comparisons_do_not_lose_large_integers():
 def test_numpy_on_the_left_gives_a_tensor(left):
     x = md.tensor([1.0, 2.0, 4.0], dtype=md.float64)
     for op in (np.add, np.subtract, np.multiply, np.divide, np.power, np.floor_divide, np.remainder):
-        symbol = {np.add: "+", np.subtract: "-", np.multiply: "*", np.divide: "/", np.power: "**", np.floor_divide: "//", np.remainder: "%"}[op]
+        symbol = {
+            np.add: "+",
+            np.subtract: "-",
+            np.multiply: "*",
+            np.divide: "/",
+            np.power: "**",
+            np.floor_divide: "//",
+            np.remainder: "%",
+        }[op]
         out = eval(f"left {symbol} x", {"left": left, "x": x})
         assert type(out) is md.Tensor
         np.testing.assert_allclose(out.numpy(), op(left, x.numpy()))
@@ -176,13 +233,24 @@ def array_and_any_index(draw):
     """An array and a key that may also hold masks, whole-number arrays and lists."""
     shape = draw(hnp.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=4))
     if draw(st.booleans()):
-        return shape, draw(hnp.arrays(bool, shape[:draw(st.integers(1, len(shape)))]))
+        return shape, draw(hnp.arrays(bool, shape[: draw(st.integers(1, len(shape)))]))
     common = draw(hnp.array_shapes(min_dims=0, max_dims=2, min_side=1, max_side=3))
     key = []
-    for n in shape[:draw(st.integers(1, len(shape)))]:
-        key.append(draw(st.one_of(
-            hnp.arrays(np.int64, common, elements=st.integers(-n, n - 1)), st.integers(-n, n - 1), st.slices(n),
-            st.lists(st.integers(-n, n - 1), min_size=common[-1], max_size=common[-1]) if common else st.just(0), st.none(), st.just(...))))
+    for n in shape[: draw(st.integers(1, len(shape)))]:
+        key.append(
+            draw(
+                st.one_of(
+                    hnp.arrays(np.int64, common, elements=st.integers(-n, n - 1)),
+                    st.integers(-n, n - 1),
+                    st.slices(n),
+                    st.lists(st.integers(-n, n - 1), min_size=common[-1], max_size=common[-1])
+                    if common
+                    else st.just(0),
+                    st.none(),
+                    st.just(...),
+                )
+            )
+        )
     if sum(k is ... for k in key) > 1:
         key = [k for k in key if k is not ...]
     return shape, tuple(key)
@@ -221,8 +289,10 @@ def test_setitem_equals_numpys_with_and_without_recording(case, whole):
     shape, key = case
     array = np.asarray(np.arange(np.prod(shape, dtype=int)).reshape(shape) * 1.5)
     picked = expected_of(array, key)
-    if picked is None or len(set(np.ravel(expected_of(np.arange(array.size).reshape(shape), key)).tolist())) != np.size(picked):
-        return                                                # which of two values for one place wins is nobody's business
+    if picked is None or len(set(np.ravel(expected_of(np.arange(array.size).reshape(shape), key)).tolist())) != np.size(
+        picked
+    ):
+        return  # which of two values for one place wins is nobody's business
     value = -np.arange(np.size(picked)).reshape(np.shape(picked)) - 0.5 if whole else -7.5
     expected = array.copy()
     expected[key] = value
@@ -251,8 +321,21 @@ def test_gradient_of_getitem_counts_how_often_each_was_picked(case):
     np.testing.assert_array_equal(x.grad.numpy(), count)
 
 
-@pytest.mark.parametrize("key", [5, -4, (0, 7), (0, 0, 0), md.tensor([5]), [9], (md.tensor([0]), md.tensor([9])), 1.5, "a",
-                                 md.tensor([True, False])])
+@pytest.mark.parametrize(
+    "key",
+    [
+        5,
+        -4,
+        (0, 7),
+        (0, 0, 0),
+        md.tensor([5]),
+        [9],
+        (md.tensor([0]), md.tensor([9])),
+        1.5,
+        "a",
+        md.tensor([True, False]),
+    ],
+)
 def test_an_index_that_is_not_there_is_an_index_error(key):
     with pytest.raises(IndexError) as info:
         md.zeros(3, 2)[key]
@@ -282,16 +365,39 @@ def test_iteration_and_unpacking():
 
 # ---------------------------------------------------------------------- views
 VIEWS = {
-    "slice": lambda x: x[1:], "row": lambda x: x[0], "reversed": lambda x: x[::-1], "transposed": lambda x: x.T, "reshape": lambda x: x.reshape(3, 2),
-    "view": lambda x: x.view(-1), "expand": lambda x: x[:1].expand(4, 3), "unsqueeze": lambda x: x.unsqueeze(0), "detach": lambda x: x.detach(),
-    "flatten": lambda x: x.flatten(), "permute": lambda x: x.permute(1, 0), "narrow": lambda x: x.narrow(1, 0, 2), "data": lambda x: x.data,
-    "select": lambda x: x.select(1, 0), "split": lambda x: x.split(1)[1], "unbind": lambda x: x.unbind(1)[0], "numpy": lambda x: md.from_numpy(x.numpy()),
-    "squeeze": lambda x: x[:, :1].squeeze(1), "diagonal part": lambda x: x[0, 1], "flip": lambda x: x.flip(0),
+    "slice": lambda x: x[1:],
+    "row": lambda x: x[0],
+    "reversed": lambda x: x[::-1],
+    "transposed": lambda x: x.T,
+    "reshape": lambda x: x.reshape(3, 2),
+    "view": lambda x: x.view(-1),
+    "expand": lambda x: x[:1].expand(4, 3),
+    "unsqueeze": lambda x: x.unsqueeze(0),
+    "detach": lambda x: x.detach(),
+    "flatten": lambda x: x.flatten(),
+    "permute": lambda x: x.permute(1, 0),
+    "narrow": lambda x: x.narrow(1, 0, 2),
+    "data": lambda x: x.data,
+    "select": lambda x: x.select(1, 0),
+    "split": lambda x: x.split(1)[1],
+    "unbind": lambda x: x.unbind(1)[0],
+    "numpy": lambda x: md.from_numpy(x.numpy()),
+    "squeeze": lambda x: x[:, :1].squeeze(1),
+    "diagonal part": lambda x: x[0, 1],
+    "flip": lambda x: x.flip(0),
 }
 COPIES = {
-    "clone": lambda x: x.clone(), "mask": lambda x: x[x > 0], "index": lambda x: x[[0]], "reshape of a transpose": lambda x: x.T.reshape(-1),
-    "tensor": lambda x: md.tensor(x), "to float64": lambda x: x.double(), "plus": lambda x: x + 0, "cat": lambda x: md.cat([x]),
-    "repeat": lambda x: x.repeat(1, 1), "deepcopy": copy.deepcopy, "contiguous": lambda x: x.T.contiguous(),
+    "clone": lambda x: x.clone(),
+    "mask": lambda x: x[x > 0],
+    "index": lambda x: x[[0]],
+    "reshape of a transpose": lambda x: x.T.reshape(-1),
+    "tensor": lambda x: md.tensor(x),
+    "to float64": lambda x: x.double(),
+    "plus": lambda x: x + 0,
+    "cat": lambda x: md.cat([x]),
+    "repeat": lambda x: x.repeat(1, 1),
+    "deepcopy": copy.deepcopy,
+    "contiguous": lambda x: x.T.contiguous(),
 }
 
 
@@ -316,15 +422,28 @@ def test_contiguous_is_itself_where_nothing_is_to_do():
 
 
 def test_strides_count_numbers():
-    assert md.ones(2, 3).stride() == (3, 1) and md.ones(2, 3).T.stride() == (1, 3) and md.ones(1).expand(4).stride() == (0,)
+    assert (
+        md.ones(2, 3).stride() == (3, 1)
+        and md.ones(2, 3).T.stride() == (1, 3)
+        and md.ones(1).expand(4).stride() == (0,)
+    )
 
 
 # ---------------------------------------------------------------------- what it says
-@pytest.mark.parametrize("make, text", [
-    (lambda: md.tensor([1.0, 2.5]), "tensor([1. , 2.5])"), (lambda: md.tensor(3), "tensor(3)"), (lambda: md.tensor([True]), "tensor([ True])"),
-    (lambda: md.tensor(1.0, dtype=md.float64), "tensor(1., dtype=float64)"), (lambda: md.ones(1, requires_grad=True), "tensor([1.], requires_grad=True)"),
-    (lambda: md.ones(1, requires_grad=True) * 2, "tensor([2.], op=mul)"), (lambda: md.zeros(0), "tensor([])"),
-    (lambda: md.tensor([1, 2], dtype=md.int32), "tensor([1, 2], dtype=int32)"), (lambda: md.tensor([1 / 3]), "tensor([0.3333])")])
+@pytest.mark.parametrize(
+    "make, text",
+    [
+        (lambda: md.tensor([1.0, 2.5]), "tensor([1. , 2.5])"),
+        (lambda: md.tensor(3), "tensor(3)"),
+        (lambda: md.tensor([True]), "tensor([ True])"),
+        (lambda: md.tensor(1.0, dtype=md.float64), "tensor(1., dtype=float64)"),
+        (lambda: md.ones(1, requires_grad=True), "tensor([1.], requires_grad=True)"),
+        (lambda: md.ones(1, requires_grad=True) * 2, "tensor([2.], op=mul)"),
+        (lambda: md.zeros(0), "tensor([])"),
+        (lambda: md.tensor([1, 2], dtype=md.int32), "tensor([1, 2], dtype=int32)"),
+        (lambda: md.tensor([1 / 3]), "tensor([0.3333])"),
+    ],
+)
 def test_repr(make, text):
     assert repr(make()) == text
 
@@ -339,7 +458,15 @@ def test_format_takes_a_spec_for_one_number():
 
 def test_sizes():
     x = md.zeros(2, 3)
-    assert (x.shape, x.size(), x.size(-1), x.dim(), x.ndim, x.numel(), x.element_size()) == ((2, 3), (2, 3), 3, 2, 2, 6, 4)
+    assert (x.shape, x.size(), x.size(-1), x.dim(), x.ndim, x.numel(), x.element_size()) == (
+        (2, 3),
+        (2, 3),
+        3,
+        2,
+        2,
+        6,
+        4,
+    )
 
 
 # ---------------------------------------------------------------------- to plain numbers
@@ -382,7 +509,9 @@ def test_equality_compares_numbers_and_hash_is_identity():
 
 
 # ---------------------------------------------------------------------- copies
-@pytest.mark.parametrize("send", [copy.deepcopy, copy.copy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "copy", "pickle"])
+@pytest.mark.parametrize(
+    "send", [copy.deepcopy, copy.copy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "copy", "pickle"]
+)
 def test_leaves_can_be_copied(send):
     x = md.tensor([1.0, 2.0], requires_grad=True)
     (x * x).sum().backward()

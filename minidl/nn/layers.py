@@ -275,40 +275,46 @@ class Identity(Module):
 
 
 class _Activation(Module):
-    """A function of single numbers with the settings that it takes."""
+    """A function of single numbers with the settings that it takes.
+
+    `inplace` is accepted for PyTorch's sake, and changes nothing.
+    """
 
     function: Callable
     defaults: dict = {}
 
-    def __init__(self, *args, inplace=False, **settings):
+    def __init__(self, *args, **settings):
         super().__init__()
-        unknown = [name for name in settings if name not in self.defaults]
-        if unknown or len(args) > len(self.defaults):
+        unknown = [name for name in settings if name not in self.defaults] or args[len(self.defaults) :]
+        if unknown:
             known = ", ".join(self.defaults) or "none"
-            raise ArgumentError(
-                message(f"{type(self).__name__}: unknown setting {(unknown or args)[0]!r}.", [("known", known)])
-            )
+            raise ArgumentError(message(f"{type(self).__name__}: unknown setting {unknown[0]!r}.", [("known", known)]))
         for name, value in {**self.defaults, **dict(zip(self.defaults, args)), **settings}.items():
             setattr(self, name, value)
 
+    def _names(self):
+        return [name for name in self.defaults if name != "inplace"]
+
     def forward(self, x):
-        return type(self).function(x, **{name: getattr(self, name) for name in self.defaults})
+        return type(self).function(x, **{name: getattr(self, name) for name in self._names()})
 
     def extra_repr(self):
-        return _settings(self, *self.defaults)
+        return ", ".join(filter(None, [_settings(self, *self._names()), "inplace=True" * getattr(self, "inplace", False)]))
 
 
 class ReLU(_Activation):
     """x where it is positive, else 0."""
 
     function = staticmethod(F.relu)
+    defaults = dict(inplace=False)
+    defaults = dict(inplace=False)
 
 
 class LeakyReLU(_Activation):
     """x where it is positive, else negative_slope * x."""
 
     function = staticmethod(F.leaky_relu)
-    defaults = dict(negative_slope=0.01)
+    defaults = dict(negative_slope=0.01, inplace=False)
 
 
 class Tanh(_Activation):

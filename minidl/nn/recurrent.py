@@ -69,7 +69,7 @@ class RNNCell(_Cell):
 
 
 class LSTMCell(_Cell):
-    """Gates i f g o of input and state; c' = f c + i g, h' = o tanh(c'). (N, I), ((N, H), (N, H)) -> ((N, H), (N, H))."""
+    """Gates i f g o; c' = f c + i g, h' = o tanh(c'). (N, I), ((N, H), (N, H)) -> ((N, H), (N, H))."""
 
     kind = "lstm"
 
