@@ -778,6 +778,8 @@ def setitem(input, key, value):
         input.array[key] = value
     except IndexError as error:
         raise DimensionError(message(f"index: {error}.", [("x", input.shape)])) from None
+    except OverflowError as error:
+        raise DTypeError(message(f"x[...] = y: {error}.", [("x", input.shape, input.dtype)])) from None
     except ValueError as error:
         raise ShapeError(message(f"x[...] = y: {error}.", [("x", input.shape), ("y", shape_of(value))])) from None
     input.mark_written("x[...] = y")
@@ -1188,9 +1190,27 @@ true_divide, multiply, subtract, negative, clip, absolute = div, mul, sub, neg, 
 
 __all__ = NAMES + FUNCTIONS_ONLY
 
+def _of_truths(function, symbol):
+    def operator(input, other=True):
+        for x in (input, other):
+            if isinstance(x, (Tensor, np.ndarray)) and x.dtype != bool or isinstance(x, int) and not isinstance(x, bool):
+                raise DTypeError(
+                    message(
+                        f"{symbol}: this operator joins truth values; minidl has no operations on single bits.",
+                        [("got", getattr(x, "dtype", type(x).__name__))],
+                        "put brackets around comparisons, (x > 0) & (x < 1), or convert, x.bool().",
+                    )
+                )
+        return function(input) if symbol == "~" else function(input, other)
+
+    operator.__name__, operator.__doc__ = function.__name__, function.__doc__
+    return operator
+
+
 OPERATORS = {
     "add": add, "sub": sub, "mul": mul, "truediv": div, "floordiv": floor_divide, "mod": remainder, "pow": pow,
-    "matmul": matmul, "and": logical_and, "or": logical_or, "xor": logical_xor,
+    "matmul": matmul, "and": _of_truths(logical_and, "&"), "or": _of_truths(logical_or, "|"),
+    "xor": _of_truths(logical_xor, "^"),
 }
 COMPARISONS = {"eq": eq, "ne": ne, "lt": lt, "le": le, "gt": gt, "ge": ge}
 ONLY_METHODS = {
@@ -1209,7 +1229,7 @@ ONLY_METHODS = {
     "negative": neg,
     "__neg__": neg,
     "__abs__": abs,
-    "__invert__": logical_not,
+    "__invert__": _of_truths(logical_not, "~"),
     "__getitem__": getitem,
     "__setitem__": setitem,
     **{f"__{name}__": function for name, function in COMPARISONS.items()},

@@ -249,10 +249,9 @@ class Tensor(Recordable):
 
     @data.setter
     def data(self, value):
-        if isinstance(value, Tensor):
-            self.array, self._memory = value.array, value.shared_memory()
-        else:
-            self.array = np.asarray(value, dtype=self.dtype)
+        value = value if isinstance(value, Tensor) else Tensor(np.asarray(value, dtype=self.dtype))
+        if value.array is not self.array:
+            self.array, self._memory, self._view = value.array, value.shared_memory(), None
         self.mark_written("x.data = y")
 
     def size(self, dim=None):
@@ -509,7 +508,7 @@ class Tensor(Recordable):
         """Give this tensor, and the tensor it is a view of, the history of `new`."""
         view, memory = self._view, self._memory
         memory.rerouted = memory.written
-        if view is None:
+        if view is None or view.base._memory is not memory:      # the base may have been given other data
             self.node, self.requires_grad = new.node, new.requires_grad
             return
         base = view.base

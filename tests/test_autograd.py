@@ -612,6 +612,29 @@ def test_tensors_that_share_data_know_of_each_others_changes():
         loss.backward()
 
 
+@pytest.mark.parametrize("give", ["view", "base"])
+def test_a_view_that_was_given_other_data_no_longer_changes_its_base(give):
+    w = leaf(1.0, 2.0)
+    y = md.ones(3, dtype=md.float64)
+    view = y[:2]
+    if give == "view":
+        view.data = md.zeros(2, dtype=md.float64)
+    else:
+        y.data = md.zeros(3, dtype=md.float64)
+    view.add_(w)
+    (y.sum() + view.sum()).backward()
+    assert w.grad.tolist() == [1.0, 1.0]
+
+
+def test_data_changed_by_an_operator_is_still_shared():
+    y, w = md.zeros(3, dtype=md.float64), leaf(1.0, 2.0)
+    view = y[:2]
+    view.data += 1.0
+    view.add_(w)
+    y.sum().backward()
+    assert y.tolist() == [2.0, 3.0, 0.0] and w.grad.tolist() == [1.0, 1.0]
+
+
 def test_writing_through_data_with_new_arrays_is_fine_after_backward():
     w = leaf(1.0, 2.0)
     for _ in range(3):

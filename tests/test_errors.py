@@ -308,6 +308,21 @@ MISTAKES = {
         ["cpu, cuda"],
         'md.device("cpu")',
     ),
+    "bits": (
+        lambda: md.tensor([6]) & md.tensor([3]),
+        DTypeError,
+        "&: this operator joins truth values",
+        ["int64"],
+        "brackets",
+    ),
+    "bits of one": (lambda: ~md.tensor([6]), DTypeError, "~: this operator joins truth values", ["int64"], "x.bool()"),
+    "too large to store": (
+        lambda: md.ones(2, dtype=md.uint8).__setitem__(0, 300),
+        DTypeError,
+        "300 out of bounds",
+        ["uint8"],
+        "",
+    ),
     "seed": (lambda: md.manual_seed(-1), ArgumentError, "the seed must be an integer of 0 or more", [], ""),
     "einsum": (
         lambda: md.einsum("ij,jk", md.ones(2, 3)),

@@ -289,6 +289,15 @@ def test_gradient_of_the_exponent_also_at_zero():
     np.testing.assert_allclose(y.grad.numpy(), [0, 0, 8 * np.log(2)], rtol=1e-6)
 
 
+@pytest.mark.parametrize("stride, expected", [(2, [[1, 0, 1, 0], [0, 0, 0, 0]]), (1, [[1, 1, 1, 0], [0, 0, 0, 0]])])
+def test_of_equal_numbers_in_a_window_the_first_gets_the_gradient(stride, expected):
+    x = md.ones(1, 1, 2, 4, requires_grad=True)
+    window = dict(kernel=(2, 2), stride=(stride, stride), padding=(0, 0), dilation=(1, 1))
+    out = md.ops.max_pool2d(x, ceil_mode=False, **window)
+    (g,) = grad(out.sum(), x, create_graph=True)
+    assert g[0, 0].tolist() == expected
+
+
 # ---------------------------------------------------------------------- shapes
 @given(arrays(min_dims=1), st.data())
 def test_shape_functions_equal_numpys(array, data):

@@ -363,6 +363,16 @@ def test_iteration_and_unpacking():
     assert 3 in md.tensor([1, 3]) and 5 not in md.tensor([1, 3])
 
 
+@pytest.mark.parametrize("op", [np.bitwise_and, np.bitwise_or, np.bitwise_xor])
+def test_truth_values_are_joined_by_operators(op):
+    a, b = np.array([True, True, False, False]), np.array([True, False, True, False])
+    symbol = {np.bitwise_and: "__and__", np.bitwise_or: "__or__", np.bitwise_xor: "__xor__"}[op]
+    for other in (md.tensor(b), b):
+        np.testing.assert_array_equal(getattr(md.tensor(a), symbol)(other).numpy(), op(a, b))
+    np.testing.assert_array_equal(getattr(md.tensor(a), symbol)(True).numpy(), op(a, True))
+    assert (~md.tensor(a)).tolist() == (~a).tolist()
+
+
 # ---------------------------------------------------------------------- views
 VIEWS = {
     "slice": lambda x: x[1:],

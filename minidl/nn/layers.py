@@ -299,14 +299,14 @@ class _Activation(Module):
         return type(self).function(x, **{name: getattr(self, name) for name in self._names()})
 
     def extra_repr(self):
-        return ", ".join(filter(None, [_settings(self, *self._names()), "inplace=True" * getattr(self, "inplace", False)]))
+        shown = [_settings(self, *self._names()), "inplace=True" * getattr(self, "inplace", False)]
+        return ", ".join(text for text in shown if text)
 
 
 class ReLU(_Activation):
     """x where it is positive, else 0."""
 
     function = staticmethod(F.relu)
-    defaults = dict(inplace=False)
     defaults = dict(inplace=False)
 
 
