@@ -1193,7 +1193,7 @@ __all__ = NAMES + FUNCTIONS_ONLY
 def _of_truths(function, symbol):
     def operator(input, other=True):
         for x in (input, other):
-            if isinstance(x, (Tensor, np.ndarray)) and x.dtype != bool or isinstance(x, int) and not isinstance(x, bool):
+            if getattr(x, "dtype", type(x)) not in (bool, np.bool_):
                 raise DTypeError(
                     message(
                         f"{symbol}: this operator joins truth values; minidl has no operations on single bits.",

@@ -508,7 +508,9 @@ class Tensor(Recordable):
         """Give this tensor, and the tensor it is a view of, the history of `new`."""
         view, memory = self._view, self._memory
         memory.rerouted = memory.written
-        if view is None or view.base._memory is not memory:      # the base may have been given other data
+        if view is not None and view.base._memory is not memory:      # the base has been given other data
+            view = self._view = None
+        if view is None:
             self.node, self.requires_grad = new.node, new.requires_grad
             return
         base = view.base
