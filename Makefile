@@ -10,7 +10,7 @@ OFFLINE := $(PY) tools/offline.py
 WORKERS ?= 2
 
 LESSONS := $(wildcard notebooks/*.ipynb)
-NBVAL   := -p tests.nbval_ipc --nbval --nbval-current-env --nbval-cell-timeout=120 \
+NBVAL   := -p tests.nbval_ipc --nbval --nbval-current-env --nbval-cell-timeout=300 \
            --nbval-sanitize-with tests/nbval_sanitize.cfg
 
 .DEFAULT_GOAL := help
@@ -47,6 +47,8 @@ test-unit: .venv/.test  ## the unit tests (ARGS="-k conv2d" for some of them)
 test-doctests: .venv/.test  ## the examples in the docstrings
 	$(OFFLINE) $(PYTEST) --doctest-modules minidl
 
+# Two kernels on two cores: a second BLAS thread would only wait for the first, and a busy machine makes that wait long.
+test-notebooks: export OMP_NUM_THREADS ?= 1
 test-notebooks: .venv/.test  ## run every lesson and compare with what is stored in it
 ifeq ($(LESSONS),)
 	@echo "notebooks/ holds no lesson yet"
