@@ -37,9 +37,13 @@ class Failed(Exception):
 
 # ---------------------------------------------------------------------- workers
 def environment(threads):
-    """The environment of every worker: this checkout on the path, so many threads for every matrix product."""
+    """The environment of every worker: this checkout on the path, so many threads for every matrix product.
+
+    Bytecode is written: an installed package has it, and compiling anew is no part of an import's time.
+    """
     paths = filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
-    return {**os.environ, **dict.fromkeys(THREAD_SETTINGS, str(threads)), "PYTHONPATH": os.pathsep.join(paths)}
+    ours = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**ours, **dict.fromkeys(THREAD_SETTINGS, str(threads)), "PYTHONPATH": os.pathsep.join(paths)}
 
 
 class Worker:

@@ -151,7 +151,8 @@ def test_sequential_runs_counts_slices_and_grows():
     assert list(net[1:].state_dict()) == ["2.weight", "2.bias"] and net[1:][0] is net[1]
     net.append(nn.Sigmoid())
     assert len(net) == 4 and isinstance(net[3], nn.Sigmoid)
-    assert [type(m).__name__ for m in net[1:].append(nn.Tanh())] == ["ReLU", "Linear", "Sigmoid", "Tanh"]
+    assert [f"{name} {type(m).__name__}" for name, m in net[1:].append(nn.Tanh()).named_children()] == [
+        "1 ReLU", "2 Linear", "3 Sigmoid", "4 Tanh"]
     assert len(nn.Sequential()) == 0 and nn.Sequential()(x) is x
     with pytest.raises(IndexError):
         net[9]
@@ -268,6 +269,7 @@ def test_hooks_see_and_change_what_comes_out():
     assert bool((layer(x) == plain * 2).all())
     assert seen[0][0] is layer and seen[0][1] == (x,) and bool((seen[0][2] == plain).all())
     remove()
+    assert bool((layer(x) == plain * 2).all())
     double()
     assert bool((layer(x) == plain).all()) and len(seen) == 1
     assert nn.Linear(2, 2)._hooks == ()
@@ -449,8 +451,8 @@ def test_settings_stand_above_the_modules_inside():
 # ---------------------------------------------------------------------- layers
 def test_layers_are_their_functions():
     x, rows = md.randn(2, 4, 6, 6), md.tensor([[0, 2]])
-    conv = nn.Conv2d(4, 6, (3, 2), (2, 1), (1, 0), groups=2)
-    assert bool((conv(x) == F.conv2d(x, conv.weight, conv.bias, (2, 1), (1, 0), 1, 2)).all())
+    conv = nn.Conv2d(4, 6, (3, 2), (2, 1), (1, 0), (1, 2), groups=2)
+    assert bool((conv(x) == F.conv2d(x, conv.weight, conv.bias, (2, 1), (1, 0), (1, 2), 2)).all())
     linear, table = nn.Linear(6, 2, bias=False), nn.Embedding(3, 2, padding_idx=0)
     assert linear.bias is None and bool((linear(x) == F.linear(x, linear.weight)).all())
     assert bool((table(rows) == table.weight[rows]).all()) and table.weight[0].tolist() == [0, 0]

@@ -344,7 +344,7 @@ class ModuleDict(Module):
 
 def _put(owner, name, module):
     """Set an attribute of a container, unless the name is taken by a method or would not work in a state dict."""
-    if not isinstance(name, str) or not name or "." in name or hasattr(type(owner), name) or name in Module.__dict__:
+    if not isinstance(name, str) or not name or "." in name or hasattr(type(owner), name):
         raise ArgumentError(
             message(
                 f"{type(owner).__name__}: a module cannot be called {name!r} here.",
