@@ -38,7 +38,7 @@ def several(value, count, name="size"):
         ArgumentError: too many, not whole, below 0, or 0 where the name is not that of a padding.
     """
     try:
-        numbers = tuple(operator.index(v) for v in (value if isinstance(value, (tuple, list)) else (value,)))
+        numbers = tuple(map(operator.index, value if isinstance(value, (tuple, list)) else (value,)))
     except TypeError:
         raise ArgumentError(message(f"{name}: expected whole numbers, got {value!r}.")) from None
     if len(numbers) not in (1, count):
