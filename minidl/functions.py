@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from . import autograd, backend, ops
-from .creation import full_like, ones_like, rand_like, randn_like, zeros, zeros_like
+from .creation import full_like, rand_like, randn_like, zeros, zeros_like
 from .errors import ArgumentError, DimensionError, DTypeError, ShapeError, message
 from .ops.elementwise import broadcast
 from .primitive import shape_of
@@ -316,9 +316,8 @@ def prod(input, dim=None, keepdim=False, *, dtype=None):
         input = cast(input, dtype or np.int64)
     axis = 0 if dim is None else axis_of(dim, input.ndim, "prod")
     x = reshape(input, (-1,)) if dim is None or input.ndim == 0 else movedim(input, axis, 0)
-    if not len(x):
-        x = ones_like(input).sum(axis) * 0 + 1 if dim is not None else tensor(1, dtype=input.dtype)
-        x = unsqueeze(x, 0)
+    if not len(x):                                    # the product of nothing is 1
+        x = sum(x, 0, keepdim=True) + 1
     while len(x) > 1:
         rest = x[2 * (len(x) // 2):]
         x = cat([x[0:len(x) - len(rest):2] * x[1:len(x):2], rest])
@@ -406,6 +405,8 @@ def logsumexp(input, dim, keepdim=False):
 def norm(input, p=2, dim=None, keepdim=False):
     """The p-norm of all numbers, or over some axes; `p` may be "fro" (2), inf or -inf."""
     p = 2 if p in ("fro", None) else p
+    if not isinstance(p, (int, float)):
+        raise NotImplementedError(f"norm: p={p!r} is not supported; numbers, inf and 'fro' are.")
     if p in (inf, -inf):
         return (amax if p > 0 else amin)(abs(input), () if dim is None else dim, keepdim)
     if p == 0:

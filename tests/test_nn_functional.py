@@ -946,3 +946,13 @@ def test_softmax_and_norms_of_huge_numbers(big):
             out = function(x)
         (out * weights).sum().backward()
         assert np.isfinite(out.detach().numpy()).all() and np.isfinite(x.grad.numpy()).all()
+
+
+@pytest.mark.parametrize("window", [dict(kernel_size=2), dict(kernel_size=3, stride=2, padding=1),
+                                    dict(kernel_size=2, stride=1, dilation=2), dict(kernel_size=2, ceil_mode=True)])
+def test_pool_indices_say_where_the_largest_number_stood(window):
+    x = md.randn(2, 3, 5, 7)
+    out, indices = F.max_pool2d(x, return_indices=True, **window)
+    assert indices.dtype == np.int64
+    assert md.equal(x.flatten(2).gather(2, indices.flatten(2)), out.flatten(2))
+    assert md.equal(out, F.max_pool2d(x, **window))

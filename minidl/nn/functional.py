@@ -62,7 +62,9 @@ def leaky_relu(input, negative_slope=0.01):
 
 def prelu(input, weight):
     """`leaky_relu` whose slopes are learned: one for all channels or one for each (axis 1)."""
-    if weight.numel() > 1:
+    if weight.numel() == 1:
+        weight = weight.reshape(())
+    else:
         weight = weight.reshape([-1 if k == 1 else 1 for k in range(input.ndim)])
     return md.where(input > 0, input, input * weight)
 
@@ -363,9 +365,10 @@ def _check_padding(name, x, kernel, padding):
 
 
 def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
-    """The largest number of each window. input: (N, C, H, W) -> (N, C, OH, OW); `stride` is the kernel if not given."""
-    if return_indices:
-        raise NotImplementedError("max_pool2d: return_indices is not supported yet.")
+    """The largest number of each window. input: (N, C, H, W) -> (N, C, OH, OW); `stride` is the kernel if not given.
+
+    With `return_indices` also where it stood in its image, counted in reading order (int64).
+    """
     x, single = _batched(input, 4)
     kernel = pair(kernel_size, "kernel_size")
     padding, dilation = pair(padding, "padding"), pair(dilation, "dilation")
@@ -373,7 +376,17 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
     _check_padding("max_pool", x, kernel, padding)
     settings = dict(kernel=kernel, stride=stride, padding=padding, dilation=dilation, ceil_mode=bool(ceil_mode))
     out = _windowed(ops.max_pool2d, (x,), settings)
-    return md.squeeze(out, 0) if single else out
+    results = [out, _places_of_largest(x, out, settings)] if return_indices else [out]
+    results = tuple(md.squeeze(r, 0) if single else r for r in results)
+    return results if return_indices else results[0]
+
+
+def _places_of_largest(x, out, settings):
+    """The number of each image's pixel, picked where the largest of each window stands."""
+    window = {name: value for name, value in settings.items() if name != "ceil_mode"}
+    x, out = x.detach().double(), out.detach().double()
+    pixels = from_numpy(np.arange(math.prod(x.shape[2:]), dtype=np.float64)).to(x.device).reshape(x.shape[2:])
+    return apply(ops.max_pool2d_pick, (pixels.expand(x.shape), x, out), window).long()
 
 
 def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
@@ -384,7 +397,7 @@ def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
     out = max_pool2d(
         md.unsqueeze(input, -2), (1, kernel), (1, stride), (0, padding), (1, dilation), ceil_mode, return_indices
     )
-    return md.squeeze(out, -2)
+    return tuple(md.squeeze(part, -2) for part in out) if return_indices else md.squeeze(out, -2)
 
 
 def avg_pool2d(
