@@ -266,8 +266,8 @@ def import_seconds(python, code, options):
     """How long a fresh process takes for `code`, by its own clock: waiting for it from here is coarse."""
     timed = f"import time; start = time.perf_counter(); {code}; print(time.perf_counter() - start)"
     try:
-        done = subprocess.run([python, "-c", timed], cwd=ROOT, env=environment(options.threads), timeout=options.timeout,
-                              check=True, stdout=subprocess.PIPE, text=True)
+        done = subprocess.run([python, "-c", timed], cwd=ROOT, env=environment(options.threads), check=True, text=True,
+                              timeout=options.timeout, stdout=subprocess.PIPE)
     except (OSError, subprocess.SubprocessError) as error:
         raise Failed(f"{code}: {error}") from None
     return float(done.stdout)
