@@ -128,8 +128,8 @@ def _package(name, gives):
 def _dot():
     """Only whether it is there: a path would tell the reader of a stored notebook about somebody's disk."""
     if shutil.which("dot"):
-        return Check("dot", OK, "Graphviz draws the graphs")
-    return Check("dot", OPTIONAL, "minidl draws the graphs by itself.", "Install Graphviz for its layout.")
+        return Check("dot", OK, "Graphviz is here; the drawings of graphs to come will use it")
+    return Check("dot", OPTIONAL, "Nothing needs it yet; drawings of graphs are to come.", "Install Graphviz for its layout.")
 
 
 def _gpu():

@@ -241,3 +241,25 @@ def test_shared_modules_are_saved_alike():
     ours, theirs = build(nn), build(torch.nn)
     assert list(ours.state_dict()) == list(theirs.state_dict())
     both(transferred(ours, theirs).double(), theirs.double(), numbers(3, 2))
+
+
+def tensors_in(value):
+    return [value] if not isinstance(value, tuple) else [part for piece in value for part in tensors_in(piece)]
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("settings", [dict(), dict(bias=False), dict(num_layers=2, bidirectional=True)])
+def test_recurrent_layers_take_pytorchs_weights_and_give_its_outputs_and_gradients(kind, settings):
+    theirs = getattr(torch.nn, kind)(5, 4, **settings).double()
+    ours = getattr(md.nn, kind)(5, 4, dtype=md.float64, **settings)
+    ours.load_state_dict({name: value.numpy() for name, value in theirs.state_dict().items()})
+    x = np.random.default_rng(0).standard_normal((6, 3, 5))
+    inputs = torch.tensor(x, requires_grad=True), md.tensor(x, requires_grad=True)
+    results = tensors_in(theirs(inputs[0])), tensors_in(ours(inputs[1]))
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(b.detach().numpy(), a.detach().numpy(), atol=1e-12)
+    for outputs in results:
+        sum((y * y).sum() for y in outputs).backward()
+    pairs = [inputs, *((p, q) for (_, p), (_, q) in zip(theirs.named_parameters(), ours.named_parameters(), strict=True))]
+    for a, b in pairs:
+        np.testing.assert_allclose(b.grad.numpy(), a.grad.numpy(), atol=1e-9)
