@@ -129,7 +129,7 @@ def _dot():
     """Only whether it is there: a path would tell the reader of a stored notebook about somebody's disk."""
     if shutil.which("dot"):
         return Check("dot", OK, "Graphviz is here; the drawings of graphs to come will use it")
-    return Check("dot", OPTIONAL, "Nothing needs it yet; drawings of graphs are to come.", "Install Graphviz for its layout.")
+    return Check("dot", OPTIONAL, "Nothing needs it yet.", "Install Graphviz for the drawings of graphs to come.")
 
 
 def _gpu():

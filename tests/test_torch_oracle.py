@@ -260,6 +260,6 @@ def test_recurrent_layers_take_pytorchs_weights_and_give_its_outputs_and_gradien
         np.testing.assert_allclose(b.detach().numpy(), a.detach().numpy(), atol=1e-12)
     for outputs in results:
         sum((y * y).sum() for y in outputs).backward()
-    pairs = [inputs, *((p, q) for (_, p), (_, q) in zip(theirs.named_parameters(), ours.named_parameters(), strict=True))]
+    pairs = [inputs, *zip(theirs.parameters(), ours.parameters(), strict=True)]
     for a, b in pairs:
         np.testing.assert_allclose(b.grad.numpy(), a.grad.numpy(), atol=1e-9)
