@@ -59,6 +59,7 @@ endif
 test-long: .venv/.test  ## the tests marked slow
 	$(OFFLINE) $(PYTEST) -m slow $(ARGS)
 
+notebooks: export OMP_NUM_THREADS ?= 1
 notebooks: .venv/.test  ## run every lesson and store its fresh outputs (ARGS=notebooks/01_tensors.ipynb for one)
 	$(OFFLINE) $(PY) tools/run_notebooks.py $(ARGS)
 

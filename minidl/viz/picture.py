@@ -40,7 +40,8 @@ class Picture:
 
         full, small = io.BytesIO(), io.BytesIO()
         self.figure.savefig(full, format="png", dpi=dpi, bbox_inches="tight")
-        Image.open(full).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+        few = {"colors": 128, "method": Image.Quantize.MAXCOVERAGE, "dither": Image.Dither.NONE}    # ink stays ink
+        Image.open(full).convert("RGB").quantize(**few).save(small, "PNG", optimize=True)
         return small.getvalue()
 
     def save(self, path, dpi=150):
