@@ -713,10 +713,13 @@ def diagonal(input, offset=0, dim1=0, dim2=1):
     return x[..., Tensor(k + builtins.max(-offset, 0)), Tensor(k + builtins.max(offset, 0))]
 
 
+_diagonal_of = diagonal                               # PyTorch calls a setting of `diag` by the same name
+
+
 def diag(input, diagonal=0):
     """A vector as the diagonal of a square matrix, or the diagonal of a matrix."""
     if input.ndim == 2:
-        return globals()["diagonal"](input, diagonal)
+        return _diagonal_of(input, diagonal)
     n = len(input) + builtins.abs(diagonal)
     k = backend.of(input.array).xp.arange(len(input))
     place = (k + builtins.max(-diagonal, 0)) * n + k + builtins.max(diagonal, 0)

@@ -7,7 +7,7 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
-from minidl.errors import ArgumentError, DTypeError, ShapeError
+from minidl.errors import ArgumentError, DTypeError, InplaceError, ShapeError
 from minidl.nn import functional as F
 
 
@@ -507,3 +507,12 @@ def test_batch_norm_names_the_shape_it_wants():
         nn.BatchNorm1d(3)(md.ones(2, 4))
     with pytest.raises(ShapeError, match="more than one number"):
         nn.BatchNorm1d(3)(md.ones(1, 3))
+
+
+def test_backward_notices_that_the_model_has_moved_since():
+    layer = nn.Linear(2, 2)
+    x = md.ones(1, 2, requires_grad=True)
+    out = layer(x).square().sum()
+    layer.double()
+    with pytest.raises(InplaceError, match="Module.to"):
+        out.backward()

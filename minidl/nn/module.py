@@ -165,7 +165,9 @@ class Module:
         for value in [*self.parameters(), *self.buffers()]:
             moved = value.detach().to(*args, **kwargs)
             moved = moved if value.dtype.kind == "f" else value.detach().to(device=moved.device)
-            value.array = moved.array
+            if moved.array is not value.array:        # a graph that was recorded before must not use the new numbers
+                value.array = moved.array
+                value.mark_written("Module.to")
             value.grad = None if value.grad is None else value.grad.to(*args, **kwargs)
         return self
 

@@ -272,9 +272,9 @@ class GRU(_Recurrent):
 
     def _scan(self, x, states, w_ih, w_hh, b_ih, b_hh, mask):
         size = self.hidden_size
-        inside = zeros(size, dtype=x.dtype, device=x.device)
+        inside = nothing = zeros(size, dtype=x.dtype, device=x.device)
         if b_ih is not None:                          # the candidate's bias of the state stays inside: r weakens it
             outside, inside = b_hh[:2 * size], b_hh[2 * size:]
-            b_ih = b_ih + md.cat([outside, inside.detach() * 0])
+            b_ih = b_ih + md.cat([outside, nothing])
         xs = F.linear(x, w_ih, b_ih)
         return apply(ops.gru_scan, (xs, w_hh, inside, *states, *mask), {})
