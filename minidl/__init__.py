@@ -6,7 +6,7 @@ Layers
   0  errors backend random
   1  primitive
   2  tensor
-  3  ops
+  3  ops anomaly
   4  autograd creation
   5  functions
   6  nn.functional

@@ -14,6 +14,7 @@ import operator
 import numpy as np
 
 from . import backend
+from .anomaly import detect_anomaly, set_detect_anomaly
 from .errors import ArgumentError, GradientError, InplaceError, ShapeError, message
 from .ops.elementwise import clone
 from .ops.reduce import sum as sum_op
@@ -135,6 +136,7 @@ def propagate(seeds, stop_at=(), lift=None, release=True):
     grads, results, stop_at = Gradients(), {}, set(stop_at)
     for key, grad in seeds:
         grads.add(key, grad)
+    guard = mode.guard
     with np.errstate(all="ignore"):
         for node in ancestors([key for key, _ in seeds]):
             g = grads.pop(node)
@@ -144,7 +146,7 @@ def propagate(seeds, stop_at=(), lift=None, release=True):
                 g = run_hooks(node.hooks, g)
             if stop_at and node in stop_at:
                 results[node] = g
-            pull(node, g, grads, lift)
+            pull(node, g, grads if guard is None else guard(grads, node), lift)
             if release:
                 node.release()
     return grads, results

@@ -7,6 +7,7 @@
       ├── DimensionError    (IndexError)      an axis or an index that does not exist
       ├── GradientError     (RuntimeError)    backward asked for something that is not there
       │     └── InplaceError                  a value was overwritten that backward still needs
+      ├── AnomalyError      (RuntimeError)    a NaN or Inf was born while somebody watched for it
       ├── DeviceError       (RuntimeError)    a device that is missing, or two that were mixed
       ├── DataError         (ValueError)      a data set that is damaged or cannot be had
       └── CheckpointError   (RuntimeError)    a file that is not a whole, unchanged checkpoint
@@ -42,6 +43,10 @@ class GradientError(MinidlError, RuntimeError):
 
 class InplaceError(GradientError):
     """A value that backward needs was changed in place after it was saved."""
+
+
+class AnomalyError(MinidlError, RuntimeError):
+    """An op made a NaN or an Inf out of finite numbers, under `autograd.detect_anomaly()`."""
 
 
 class DeviceError(MinidlError, RuntimeError):

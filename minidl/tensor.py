@@ -24,12 +24,18 @@ clock = itertools.count(1)          # one clock for all that happens: Nodes made
 
 
 class _Mode(threading.local):
-    """Whether ops are recorded; every thread has its own switch."""
+    """Switches, of which every thread has its own.
 
-    recording = True
+    Attributes:
+        recording: whether ops are recorded.
+        guard: a function that may look at gradients on their way, `guard(gradients, node)`; None for nobody.
+    """
+
+    recording, guard = True, None
 
 
 mode = _Mode()
+watchers = []                       # shown every op of every thread after it ran: watch(op, args, meta, out)
 
 
 class Memory:
@@ -70,9 +76,10 @@ class Node:
         shape, dtype: of the output.
         memory: set when the output's memory is shared or changed.
         hooks: functions to call on the gradient of the output.
+        line: where in the user's code the step was taken, if somebody watched (see anomaly.py).
     """
 
-    __slots__ = ("dtype", "hooks", "inputs", "memory", "meta", "op", "out", "plan", "serial", "shape")
+    __slots__ = ("dtype", "hooks", "inputs", "line", "memory", "meta", "op", "out", "plan", "serial", "shape")
 
     def __init__(self, op, inputs, meta, out, plan, shape, dtype):
         self.op, self.inputs, self.meta, self.out, self.plan = op, inputs, meta, out, plan
@@ -148,6 +155,9 @@ def apply(op, args, meta):
         out.requires_grad = True
     if op.view:
         _share_memory(op, args[0], meta, out)
+    if watchers:
+        for watch in tuple(watchers):
+            watch(op, args, meta, out)
     return out
 
 
