@@ -14,7 +14,7 @@ import operator
 import numpy as np
 
 from . import backend
-from .anomaly import detect_anomaly, set_detect_anomaly
+from .anomaly import detect_anomaly, set_detect_anomaly  # noqa: F401
 from .errors import ArgumentError, GradientError, InplaceError, ShapeError, message
 from .ops.elementwise import clone
 from .ops.reduce import sum as sum_op

@@ -691,17 +691,18 @@ def roll(input, shifts, dims=None):
 
 def tril(input, diagonal=0):
     """The lower triangle of matrices; zeros above."""
-    return where(_triangle(input, diagonal), input, 0)
+    return apply(ops.tril, (_matrices("tril", input),), {"diagonal": diagonal})
 
 
 def triu(input, diagonal=0):
     """The upper triangle of matrices; zeros below."""
-    return where(_triangle(input, diagonal - 1), 0, input)
+    return apply(ops.triu, (_matrices("triu", input),), {"diagonal": diagonal})
 
 
-def _triangle(x, diagonal):
-    xp = backend.of(x.array).xp
-    return Tensor(xp.tri(*x.shape[-2:], diagonal, dtype=bool))
+def _matrices(name, x):
+    if x.ndim < 2:
+        raise DimensionError(message(f"{name}: a matrix has two axes.", [("x", x.shape)]))
+    return x
 
 
 def diagonal(input, offset=0, dim1=0, dim2=1):

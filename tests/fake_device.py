@@ -213,6 +213,11 @@ class FakeModule:
             return from_host(value if dtype is None else value.astype(dtype))
         return outer(np.array(value, dtype=dtype))
 
+    class linalg:
+        """`xp.linalg`, as far as CuPy has it for batches."""
+
+        inv, solve, cholesky = map(FakeFunction, (np.linalg.inv, np.linalg.solve, np.linalg.cholesky))
+
     class lib:
         """`xp.lib.stride_tricks.as_strided`."""
 

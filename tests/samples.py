@@ -91,6 +91,8 @@ class Sample:
                 array = rng.random(spec.shape) < 0.5
             else:
                 array = spec(*arrays) if callable(spec) else spec
+                if callable(spec) and array.dtype.kind == "f":
+                    array = array.astype(dtype)
             if not np.isscalar(spec):
                 array = np.asarray(LAYOUTS[self.layout](np.asarray(array)))
             arrays.append(array)
@@ -253,12 +255,29 @@ sample("take_at", (2, 3), below(6, 0))
 sample("add_at", (2, 4), below(6, 2, 4), shape=(2, 3))
 sample("overwrite", (2, 3), (2,), lambda x, y: np.array([4, 1]))
 sample("overwrite", (2, 3), (1,), lambda x, y: np.array([[0, 3], [1, 5]]))
+for _name in ("tril", "triu"):
+    sample(_name, (3, 3))
+    sample(_name, (2, 2, 4), diagonal=-1)
+    sample(_name, (0, 3), diagonal=1)
 
 # ---------------------------------------------------------------------- linear
 sample("matmul", (2, 3), (3, 4))
 sample("matmul", (2, 1, 2, 3), (3, 3, 2))
 sample("matmul", (2, 0), (0, 3))
 sample("matmul", (0, 2), (2, 3))
+
+# ---------------------------------------------------------------------- linalg
+def _definite():
+    """Two symmetric matrices with positive eigenvalues."""
+    x = np.random.default_rng(0).standard_normal((2, 3, 3))
+    return x @ x.swapaxes(1, 2) + np.eye(3)
+
+
+sample("inverse", (3, 3))
+sample("inverse", (2, 2, 2))
+sample("solve", (3, 3), (3, 2))
+sample("solve", (2, 2, 2), (1, 2, 3))
+sample("cholesky", _definite)
 
 # ---------------------------------------------------------------------- conv
 _PLAIN = dict(stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1)

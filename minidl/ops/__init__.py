@@ -5,6 +5,7 @@
     shape         the same numbers, arranged differently
     index         numbers picked out or put back
     linear        matrix products
+    linalg        inverse, solve, cholesky
     conv          convolution and its two derivatives, closed under differentiation
     pool          the largest number of each window
     recurrent     RNN, LSTM and GRU over a whole sequence
@@ -14,7 +15,7 @@ An op takes its settings in one canonical form (axes as a tuple of numbers >= 0,
 `minidl.functions` and `minidl.nn.functional` accept everything a person would write.
 """
 from ..primitive import registry
-from . import conv, draws, elementwise, index, linear, pool, recurrent, reduce, shape  # noqa: F401
+from . import conv, draws, elementwise, index, linalg, linear, pool, recurrent, reduce, shape  # noqa: F401
 
 globals().update(registry)           # ops.tanh is the primitive called tanh
 

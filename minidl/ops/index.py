@@ -5,6 +5,8 @@ Each op that picks has a partner that puts, and each is the other's derivative:
     getitem   slices         <->  unslice
     take      along an axis  <->  add_along
     take_at   anywhere       <->  add_at
+
+`overwrite` puts numbers into a copy; `tril` and `triu` keep a triangle of a matrix.
 """
 import numpy as np
 
@@ -153,3 +155,30 @@ def _(x, y, positions):
         raise ShapeError(message("overwrite: the new values do not fit where they shall go.",
                                  [("values", y), ("places", positions)]))
     return x
+
+
+# ---------------------------------------------------------------------- triangles
+@primitive(onnx="Trilu")
+def tril(xp, x, *, diagonal=0):
+    """The numbers of each matrix on and below a diagonal (0 is the main one, -1 the one below it); zeros above."""
+    return xp.tril(x, diagonal)
+
+
+@tril.grad("x")
+def _(g, diagonal):
+    return tril(g, diagonal=diagonal)
+
+
+@primitive(onnx="Trilu")
+def triu(xp, x, *, diagonal=0):
+    """The numbers of each matrix on and above a diagonal (0 is the main one, 1 the one above it); zeros below."""
+    return xp.triu(x, diagonal)
+
+
+@triu.grad("x")
+def _(g, diagonal):
+    return triu(g, diagonal=diagonal)
+
+
+for _op in (tril, triu):
+    _op.shape(lambda x, *, diagonal=0: x)
