@@ -8,8 +8,8 @@ Layers
   2  tensor
   3  ops anomaly
   4  autograd creation
-  5  functions
-  6  nn.functional linalg
+  5  functions recompute
+  6  nn.functional linalg func
   7  nn optim data serialize
   8  graph
   9  onnx viz widgets
@@ -34,7 +34,7 @@ uint8, int8, int16 = _np.dtype("uint8"), _np.dtype("int8"), _np.dtype("int16")
 int32, int64, bool = _np.dtype("int32"), _np.dtype("int64"), _np.dtype("bool")
 half, float, double, short, int, long = float16, float32, float64, int16, int32, int64
 
-from . import autograd, backend, data, errors, linalg, nn, ops, optim, random
+from . import autograd, backend, data, errors, func, linalg, nn, ops, optim, random
 from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .backend import cuda, device
 from .creation import *
@@ -42,5 +42,6 @@ from .functions import *
 from .linalg import inv as inverse
 from .primitive import Primitive, primitive
 from .random import Generator, get_rng_state, initial_seed, manual_seed, set_rng_state
+from .recompute import checkpoint
 from .serialize import load, save
 from .tensor import Tensor, as_tensor, from_numpy, is_tensor, result_type, tensor

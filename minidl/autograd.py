@@ -76,14 +76,17 @@ def is_grad_enabled():
 
 
 # ---------------------------------------------------------------------- the engine
-def ancestors(roots):
-    """All Nodes that the values in `roots` were made from, the newest first: no recursion, any depth."""
-    seen = {root for root in roots if type(root) is Node}
+def ancestors(roots, since=0):
+    """All Nodes that the values in `roots` were made from, the newest first: no recursion, any depth.
+
+    With `since`, only those made after that clock time.
+    """
+    seen = {root for root in roots if type(root) is Node and root.serial > since}
     stack = list(seen)
     while stack:
         for x in stack.pop().inputs:
             parent = x if type(x) is Node else getattr(x, "node", None)
-            if parent is not None and parent not in seen:
+            if parent is not None and parent not in seen and parent.serial > since:
                 seen.add(parent)
                 stack.append(parent)
     return sorted(seen, key=_serial, reverse=True)
@@ -109,6 +112,7 @@ class Gradients:
             self.found[key] = grad
         elif key in self.owned:
             before += grad
+            self.found[key] = before
         else:
             self.found[key] = total = before + grad
             if type(total) in backend.array_types():
@@ -120,7 +124,7 @@ class Gradients:
         return self.found.pop(key, None)
 
 
-def propagate(seeds, stop_at=(), lift=None, release=True):
+def propagate(seeds, stop_at=(), lift=None, release=True, since=0):
     """The one loop behind `backward` and `grad`.
 
     Args:
@@ -129,16 +133,18 @@ def propagate(seeds, stop_at=(), lift=None, release=True):
         lift: None to compute on plain arrays; or a function from Node to its output as a Tensor, to compute
             on tensors, so that the gradients can be differentiated again.
         release: let go of the values that the Nodes keep, as soon as they have been used.
+        since: do not go on from Nodes made before this clock time.
 
     Returns:
-        the Gradients left at leaf tensors, and a dict from the Nodes in `stop_at` to theirs.
+        the Gradients left where the walk ended (at leaf tensors, as a rule), and a dict from the Nodes in `stop_at`
+        to theirs.
     """
     grads, results, stop_at = Gradients(), {}, set(stop_at)
     for key, grad in seeds:
         grads.add(key, grad)
     guard = mode.guard
     with np.errstate(all="ignore"):
-        for node in ancestors([key for key, _ in seeds]):
+        for node in ancestors([key for key, _ in seeds], since):
             g = grads.pop(node)
             if g is None:
                 continue
@@ -289,12 +295,12 @@ def accumulate(leaf, grad, owned):
     elif leaf.grad is not None:
         leaf.grad = wrap(_as_array(leaf.grad.array + grad, leaf))
     else:
-        leaf.grad = wrap(grad if owned else _own(grad, leaf))
+        leaf.grad = wrap(grad if owned else _own(grad))
 
 
-def _own(grad, like):
+def _own(grad):
     """A copy that nobody else holds."""
-    return backend.of(like.array).xp.array(grad, order="C")
+    return backend.of(grad).xp.array(grad, order="C")
 
 
 def _as_array(value, like):
@@ -338,7 +344,7 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
         if result is None and not allow_unused:
             raise GradientError(message(f"grad: the outputs do not depend on input {k}.", [("input", inputs[k].shape)],
                                         "allow_unused=True returns None for it."))
-    return tuple(r if r is None or isinstance(r, Tensor) else wrap(_own(r, x)) for r, x in zip(results, inputs))
+    return tuple(r if r is None or isinstance(r, Tensor) else wrap(_own(r)) for r in results)
 
 
 # ---------------------------------------------------------------------- trust, but verify

@@ -12,6 +12,7 @@ import functools
 import importlib
 import os
 import sys
+from collections.abc import Callable
 
 import numpy as np
 
@@ -28,7 +29,14 @@ class Backend:
         to_host: turns one of its arrays into a NumPy array.
         from_host: turns a NumPy array into one of its own.
         synchronize: waits until the device has finished its work.
+
+    Attributes:
+        kernels: op name -> the device's own version of its forward.
+        adopt: a function that makes inputs of an op this device's where they are not; None on a real device, which
+            leaves moving to the user.
     """
+
+    adopt: Callable | None = None
 
     def __init__(self, name, xp, array_type, to_host, from_host, synchronize=lambda: None):
         self.name, self.xp, self.array_type = name, xp, array_type

@@ -137,14 +137,18 @@ def apply(op, args, meta):
             sources.append(a)
         if type(a) is not kind and type(a) not in NUMBERS:
             if kind is not None:
-                raise _mixed_devices(op, kind, type(a))
+                return _across_devices(op, args, meta, kind, type(a))
             kind = type(a)
         arrays.append(a)
         bit += bit
     device = backend.of_type(kind)
+    if device.adopt is not None:
+        adopted = device.adopt(args)
+        if adopted is not None:
+            return apply(op, adopted, meta)
     data = op.run(device, arrays, meta)
-    if type(data) is not device.array_type:           # NumPy turns 0-d results into scalars
-        data = device.xp.asarray(data)
+    if type(data) is not device.array_type and type(data) not in backend.array_types():
+        data = device.xp.asarray(data)                # NumPy turns 0-d results into scalars
     out = wrap(data)
     if mask and mode.recording and op.differentiable and data.dtype.kind == "f":
         plan = op.plan(bit | mask)
@@ -161,10 +165,14 @@ def apply(op, args, meta):
     return out
 
 
-def _mixed_devices(op, kind, other):
+def _across_devices(op, args, meta, kind, other):
+    """Run the op on the one of two devices that takes in inputs from the other; vmap is such a device."""
+    for device in map(backend.of_type, (kind, other)):
+        if device.adopt is not None:
+            return apply(op, device.adopt(args), meta)
     names = [backend.of_type(k).name if k in backend.array_types() else k.__name__ for k in (kind, other)]
-    return DeviceError(message(f"{op.name}: the inputs live on different devices.",
-                               [("devices", ", ".join(names))], "move one of them with .to(device)."))
+    raise DeviceError(message(f"{op.name}: the inputs live on different devices.",
+                              [("devices", ", ".join(names))], "move one of them with .to(device)."))
 
 
 def _stale_view(op, view):
@@ -614,6 +622,8 @@ def as_tensor(data, dtype=None, device=None):
         return data.to(dtype=dtype, device=device)
     if isinstance(data, np.ndarray):
         return from_numpy(data).to(dtype=dtype, device=device)
+    if type(data) in backend.array_types():
+        return Tensor(data).to(dtype=dtype, device=device)
     return tensor(data, dtype=dtype, device=device)
 
 
