@@ -293,7 +293,8 @@ def accumulate(leaf, grad, owned):
     if isinstance(grad, Tensor):
         leaf.grad = clone(grad) if leaf.grad is None else leaf.grad + grad
     elif leaf.grad is not None:
-        leaf.grad = wrap(_as_array(leaf.grad.array + grad, leaf))
+        before = backend.of(grad).writable(leaf.grad)
+        leaf.grad = wrap(_as_array(before + grad, leaf))
     else:
         leaf.grad = wrap(grad if owned else _own(grad))
 

@@ -49,6 +49,18 @@ class Backend:
             return np.random.Generator(np.random.PCG64(seed_sequence))
         return HostDraws(self, np.random.Generator(np.random.PCG64(seed_sequence)))
 
+    def writable(self, tensor):
+        """What to change in place where a tensor's numbers shall change: its array."""
+        return tensor.array
+
+    def number(self, owner, key):
+        """A Python number in a dict; a graph looks it up anew at each run."""
+        return owner[key]
+
+    def store(self, owner, key, value):
+        """Put a Python number into a dict; in a graph, at each run."""
+        owner[key] = value
+
     def __repr__(self):
         return f"Backend({self.name!r})"
 

@@ -8,6 +8,8 @@
       ├── GradientError     (RuntimeError)    backward asked for something that is not there
       │     └── InplaceError                  a value was overwritten that backward still needs
       ├── AnomalyError      (RuntimeError)    a NaN or Inf was born while somebody watched for it
+      ├── TraceError        (RuntimeError)    a graph that cannot be recorded, or a value it does not have yet
+      ├── FeedError         (ValueError)      a run of a graph was given the wrong inputs
       ├── DeviceError       (RuntimeError)    a device that is missing, or two that were mixed
       ├── DataError         (ValueError)      a data set that is damaged or cannot be had
       └── CheckpointError   (RuntimeError)    a file that is not a whole, unchanged checkpoint
@@ -47,6 +49,14 @@ class InplaceError(GradientError):
 
 class AnomalyError(MinidlError, RuntimeError):
     """An op made a NaN or an Inf out of finite numbers, under `autograd.detect_anomaly()`."""
+
+
+class TraceError(MinidlError, RuntimeError):
+    """A graph cannot be recorded: it would have to know a value that is not there yet."""
+
+
+class FeedError(MinidlError, ValueError):
+    """A graph was run with an input that is missing, unknown or of the wrong shape or dtype."""
 
 
 class DeviceError(MinidlError, RuntimeError):

@@ -52,7 +52,7 @@ def sizes(args):
     """Sizes given as `f(2, 3)` or as `f((2, 3))`."""
     if len(args) == 1 and isinstance(args[0], (tuple, list)):
         args = args[0]
-    return tuple(int(n) for n in args)
+    return tuple(n if isinstance(n, int) else int(n) for n in args)
 
 
 def matched(x, y):

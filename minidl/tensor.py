@@ -487,7 +487,7 @@ class Tensor(Recordable):
         """
         recorded = mode.recording and (self.requires_grad or new.requires_grad)
         self._check_in_place(new, by, recorded)
-        self.array[...] = new.array
+        backend.of(new.array).writable(self)[...] = new.array
         self.mark_written(by)
         if recorded:
             self._reroute(new)

@@ -22,6 +22,7 @@ import numpy as np
 
 from .. import backend, ops
 from ..errors import DeviceError, DimensionError, InplaceError, ShapeError, message
+from ..ops.operators import give_operators
 from ..primitive import Primitive, Recordable, registry
 from ..tensor import Tensor, apply, as_tensor, wrap
 from .rules import RULES, in_front, moved, one_by_one
@@ -54,6 +55,7 @@ def device():
     return active.stack[-1].device if active.stack else backend.cpu
 
 
+@give_operators
 class Batched(Recordable):
     """An array for each example that says it is the array of one; see the top of this file."""
 
@@ -110,24 +112,6 @@ def no_number(x):
         "vmap: this value differs from example to example, so it cannot become a Python number or a NumPy array.",
         [("shape for one example", x.shape)],
         "md.where instead of `if`, md.gather or one_hot instead of x[k]; look at values outside vmap."))
-
-
-def _operators():
-    names = dict(add="add", sub="sub", mul="mul", truediv="div", pow="pow", mod="remainder", floordiv="floor_divide",
-                 matmul="matmul")
-    for name, op in names.items():
-        op = registry[op]
-        setattr(Batched, f"__{name}__", lambda x, y, op=op: op(x, y))
-        setattr(Batched, f"__r{name}__", lambda x, y, op=op: op(y, x))
-    compared = dict(eq="equal", ne="not_equal", lt="less", le="less_equal", gt="greater", ge="greater_equal")
-    joined = {"and": "logical_and", "or": "logical_or", "xor": "logical_xor"}
-    for name, op in {**compared, **joined}.items():
-        setattr(Batched, f"__{name}__", lambda x, y, op=registry[op]: op(x, y))
-    for name, op in {"neg": "neg", "abs": "abs", "invert": "logical_not"}.items():
-        setattr(Batched, f"__{name}__", lambda x, op=registry[op]: op(x))
-
-
-_operators()
 
 
 # ---------------------------------------------------------------------- running an op on all examples at once

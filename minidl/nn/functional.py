@@ -8,6 +8,7 @@ import operator
 
 import numpy as np
 
+from .. import backend
 from .. import functions as md
 from .. import ops
 from .. import random as _random
@@ -715,7 +716,8 @@ def _check_spread(name, count, input):
 
 def _move(running, now, momentum):
     """running <- (1 - momentum) running + momentum now; no part of the graph."""
-    running.array[...] = (1 - momentum) * running.array + momentum * now.array.reshape(-1)
+    numbers = backend.of(now.array).writable(running)
+    numbers[...] = (1 - momentum) * numbers + momentum * now.array.reshape(-1)
     running.mark_written("batch_norm")
 
 

@@ -51,7 +51,7 @@ class _BatchNorm(_ChannelNorm):
         self._check(x)
         momentum = self.momentum
         if self.training and self.track_running_stats:
-            self.num_batches_tracked.array += 1
+            self.num_batches_tracked.add_(1)
             momentum = 1 / int(self.num_batches_tracked) if momentum is None else momentum
         batch_statistics = self.training or not self.track_running_stats
         return F.batch_norm(

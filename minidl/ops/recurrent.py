@@ -103,36 +103,36 @@ def lstm_scan(xp, xs, w, h, c, mask=None):
     size = h.shape[-1]
     log = xp.empty((*xs.shape[:2], 6 * size), dtype=xs.dtype)
     scale = xp.repeat(xp.asarray([0.5, 0.5, 1.0, 0.5], dtype=xs.dtype), size)
+    shift = 1 - scale
+    from_state = w.T.copy()                           # read row by row in all products: a third faster
     for t, (x, m) in enumerate(steps_of(xs, mask)):
-        gates, (i, f, n, o, _, _) = log[t, :, :4 * size], parts(log[t], 6)
-        xp.matmul(h, w.T, out=gates)
-        gates += x
+        gates = h @ from_state + x                    # not in the log itself, where its rows lie far apart
         gates *= scale
         xp.tanh(gates, out=gates)
         gates *= scale
-        gates += 1 - scale
+        gates += shift
+        i, f, n, o = parts(gates, 4)
         c = hold(m, f * c + i * n, c)
         h = hold(m, o * xp.tanh(c), h)
-        log[t, :, 4 * size:5 * size], log[t, :, 5 * size:] = c, h
+        log[t, :, :4 * size], log[t, :, 4 * size:5 * size], log[t, :, 5 * size:] = gates, c, h
     return log
 
 
 @lstm_scan.grad("xs", "w", "h", "c")
 def _(g, out, w, h, c, mask):
     i, f, n, o, cs, hs = parts(out, 6)
-    dlog = parts(g, 6)
-    bent = tanh(cs)
-    before = before_each_step(c, cs)
-    into_memory = o * (1 - bent * bent)               # dc/dh of one step
-    slopes = concat(i * (1 - i), f * (1 - f), 1 - n * n, o * (1 - o), dim=2)
-    factors = concat(n, before, i, bent, dim=2) * slopes
-    extra = g[..., :4 * h.shape[-1]] * slopes         # what somebody asked of the gates themselves
+    gi, gf, gn, go, gc, gh = parts(g, 6)              # mostly zeros, but somebody may look at the gates themselves
+    bent, before = tanh(cs), before_each_step(c, cs)
     dh, dc, steps = 0, 0, []
-    for t in reversed(range(out.shape[0])):
-        dh, past_h = let_through(mask, t, dlog[5][t] + dh)
-        dc, past_c = let_through(mask, t, dlog[4][t] + dc)
-        dc = dc + dh * into_memory[t]
-        steps.append(concat(dc, dc, dc, dh, dim=1) * factors[t] + extra[t])
+    for t in reversed(range(out.shape[0])):           # all of a step at once: its numbers stay in the cache
+        dh, past_h = let_through(mask, t, gh[t] + dh)
+        dc, past_c = let_through(mask, t, gc[t] + dc)
+        dc = dc + dh * o[t] * (1 - bent[t] * bent[t])
+        di = (dc * n[t] + gi[t]) * i[t] * (1 - i[t])
+        df = (dc * before[t] + gf[t]) * f[t] * (1 - f[t])
+        dn = (dc * i[t] + gn[t]) * (1 - n[t] * n[t])
+        do = (dh * bent[t] + go[t]) * o[t] * (1 - o[t])
+        steps.append(concat(di, df, dn, do, dim=1))
         dh, dc = matmul(steps[-1], w) + past_h, dc * f[t] + past_c
     dz = in_order(steps)
     return dz, weight_gradient(dz, before_each_step(h, hs)), dh, dc

@@ -1,0 +1,303 @@
+"""Numbers that are not there yet.
+
+    Symbol   stands for an array: a shape, a dtype, and the Node that will make it
+    Scalar   stands for a Python number that is looked up at each run: a learning rate, a count of steps
+    Size     a size that is left open, such as that of the batch: a whole number with an example value, printed as
+             the expression that gives the true one
+
+To the library, symbols live on a device called "graph": an op on them runs the op's shape rule and writes a Node in
+place of computing. So everything that runs on tensors runs on symbols, too: layers, losses, backward, optimisers.
+What comes out is a graph.
+"""
+import math
+import operator
+import types
+
+import numpy as np
+
+from .. import ops
+from ..errors import InplaceError, TraceError, message
+from ..ops.operators import give_operators
+from ..primitive import Primitive, Recordable, registry
+from ..tensor import Node, Tensor, apply
+
+
+# ---------------------------------------------------------------------- where values come from
+def _source(name, symbol, doc):
+    def never(xp):
+        raise NotImplementedError(f"{name} stands for a value from outside")
+    never.__name__, never.__doc__ = name, doc
+    return Primitive(never, symbol=symbol)
+
+
+PLACEHOLDER = _source("placeholder", "▷", "A value that each run is given.")
+VARIABLE = _source("variable", "●", "A tensor that is read, and perhaps written, at each run.")
+SCALAR = _source("scalar", "#", "A Python number that is looked up at each run.")
+SOURCES = {PLACEHOLDER, VARIABLE, SCALAR}
+
+
+def source_node(op, shape=(), dtype=float, **meta):
+    """A Node for a value from outside the graph."""
+    return Node(op, (), meta, None, None, tuple(shape), dtype)
+
+
+# ---------------------------------------------------------------------- symbols
+@give_operators
+class Symbol(Recordable):
+    """An array that is not there yet. Changing it in place lets it stand for another Node.
+
+    Attributes:
+        node: the Node that will make the numbers.
+    """
+
+    __slots__ = ("node",)
+    __array_ufunc__ = None               # array * symbol is our business
+    base = None
+    flags = types.SimpleNamespace(writeable=True, c_contiguous=True)
+
+    def __init__(self, node):
+        self.node = node
+
+    def record(self, op, args, meta):
+        """Write the step down (Recordable)."""
+        return apply(op, args, meta) if any(isinstance(a, Tensor) for a in args) else record(op, args, meta)
+
+    array = property(lambda self: self)
+    shape = property(lambda self: self.node.shape)
+    dtype = property(lambda self: self.node.dtype)
+    ndim = property(lambda self: len(self.node.shape))
+    size = property(lambda self: math.prod(self.node.shape))
+    itemsize = property(lambda self: self.node.dtype.itemsize)
+    strides = property(lambda self: self.node.shape)   # nobody may look at the memory behind it
+
+    def __len__(self):
+        return self.shape[0]
+
+    def astype(self, dtype):
+        """The same in another dtype."""
+        return ops.astype(self, dtype=np.dtype(dtype))
+
+    def reshape(self, *shape):
+        """The same numbers in another shape; one size may be -1."""
+        shape = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+        if -1 in shape:
+            rest = math.prod(n for n in shape if n != -1)
+            shape = tuple(self.size // rest if n == -1 else n for n in shape)
+        return ops.reshape(self, shape=tuple(shape))
+
+    def copy(self):
+        """Another symbol for the same value."""
+        return Symbol(self.node)
+
+    def fill(self, value):
+        """One number everywhere, in place."""
+        self[...] = value
+
+    def __getitem__(self, key):
+        return ops.getitem(self, key=key)
+
+    def __setitem__(self, key, value):
+        if self.node.op.view:
+            raise InplaceError(message(
+                "graph: a view cannot be changed in place while a graph is recorded; its base would not change.",
+                [("view", self.shape)], "change the whole tensor, x.copy_(md.where(...)), or make a new one."))
+        if key is Ellipsis or (isinstance(key, slice) and key == slice(None)):
+            value = ops.astype(value, dtype=self.dtype) if getattr(value, "dtype", None) != self.dtype else value
+            new = value if value.shape == self.shape else ops.expand(value, shape=self.shape)
+            self.node = record(ops.clone, (new,), {}).node if not isinstance(new, Symbol) else new.node
+            return
+        places = np.arange(self.size).reshape(self.shape)[key]
+        self.node = ops.overwrite(self, value, places).node
+
+    def __array__(self, *_, **__):
+        raise no_number(self)
+
+    def __bool__(self):
+        raise no_number(self)
+
+    __int__ = __float__ = __index__ = __bool__
+
+
+def _in_place(name):
+    op = registry[name]
+
+    def change(self, other):
+        self[...] = op(self, other)
+        return self
+    return change
+
+
+for _name, _op in dict(iadd="add", isub="sub", imul="mul", itruediv="div", ipow="pow").items():
+    setattr(Symbol, f"__{_name}__", _in_place(_op))
+
+
+def no_number(x):
+    """The error for a value that is asked for while only the graph is being made."""
+    return TraceError(message(
+        "graph: this value is not known yet. A graph is recorded once, for all values: an `if`, a loop or a print that "
+        "depends on one has to become part of it.",
+        [("made by", x.node.op.name), ("shape", x.shape)],
+        "md.where(condition, a, b) for an `if`; keep print, .item() and .numpy() outside; or leave this function "
+        "uncompiled: then the graph is built anew at each call, which is PyTorch's way."))
+
+
+def record(op, args, meta):
+    """Write down one step instead of running it.
+
+    Args:
+        op: a Primitive.
+        args: symbols, scalars, arrays (constants) and Python numbers.
+        meta: its settings.
+
+    Raises:
+        ShapeError: the shapes do not fit.
+    """
+    inputs = tuple(a.node if isinstance(a, (Symbol, Scalar)) else a for a in args)
+    if args and all(isinstance(a, (Scalar, int, float)) for a in args):
+        return Scalar(Node(op, inputs, meta, None, None, (), float))
+    shape, dtype = inferred(op, inputs, meta)
+    return Symbol(Node(op, inputs, meta, None, None, shape, dtype))
+
+
+def inferred(op, inputs, meta):
+    """Shape and dtype of the output, by the op's rules, for Nodes, arrays and numbers as inputs."""
+    shape = op.shape_rule(*[getattr(x, "shape", ()) for x in inputs], **meta)
+    return tuple(shape), op.dtype_rule(*map(kind_of, inputs), **meta)
+
+
+def kind_of(x):
+    """The dtype of an input; for a Python number the number itself, which follows the arrays beside it."""
+    dtype = getattr(x, "dtype", None)
+    return dtype() if isinstance(dtype, type) else x if dtype is None else dtype
+
+
+# ---------------------------------------------------------------------- Python numbers
+class Scalar(Recordable):
+    """A Python number that each run looks up anew.
+
+    Attributes:
+        node: a SCALAR Node, or a step of arithmetic on such.
+        value: what it is at the moment.
+        asked: called with a question about the value (`lr == 0`) and its answer, which the graph then relies on.
+    """
+
+    __slots__ = ("asked", "node", "value")
+    __array_ufunc__ = None
+    __hash__ = None
+
+    def __init__(self, node, value=None, asked=None):
+        self.node, self.value, self.asked = node, value, asked
+
+    def record(self, op, args, meta):
+        """Write the step down (Recordable)."""
+        return apply(op, args, meta) if any(isinstance(a, Tensor) for a in args) else record(op, args, meta)
+
+    array = property(lambda self: self)
+
+    def _combined(self, op, x, y):
+        values = [v.value if isinstance(v, Scalar) else v for v in (x, y)]
+        known = all(isinstance(v, (int, float)) for v in values)
+        if not known:
+            return record(registry[op], (x, y), {})
+        out = record(registry[op], (x, y), {})
+        out.value, out.asked = PYTHON[op](*values), self.asked
+        return out
+
+    def _answer(self, question, other=None):
+        answer = PYTHON[question](self.value) if other is None else PYTHON[question](self.value, other)
+        if self.asked is not None:
+            self.asked(self.node, question, other, answer)
+        return answer
+
+    def __bool__(self):
+        return self._answer("truth")
+
+
+PYTHON = dict(add=operator.add, sub=operator.sub, mul=operator.mul, div=operator.truediv, pow=operator.pow,
+              remainder=operator.mod, floor_divide=operator.floordiv, neg=operator.neg, sqrt=math.sqrt,
+              truth=bool, equal=operator.eq, not_equal=operator.ne, less=operator.lt, less_equal=operator.le,
+              greater=operator.gt, greater_equal=operator.ge)
+
+
+def _scalar_operators():
+    names = dict(add="add", sub="sub", mul="mul", truediv="div", pow="pow", mod="remainder", floordiv="floor_divide")
+    for name, op in names.items():
+        setattr(Scalar, f"__{name}__", lambda x, y, op=op: x._combined(op, x, y))
+        setattr(Scalar, f"__r{name}__", lambda x, y, op=op: x._combined(op, y, x))
+    for name, op in dict(eq="equal", ne="not_equal", lt="less", le="less_equal", gt="greater",
+                         ge="greater_equal").items():
+        setattr(Scalar, f"__{name}__", lambda x, y, op=op: x._answer(op, y))
+    Scalar.__neg__ = lambda x: x._combined("mul", x, -1)
+
+
+_scalar_operators()
+
+
+# ---------------------------------------------------------------------- open sizes
+class Size(int):
+    """An open size: to Python a whole number, the example; as text, the expression that gives the true size.
+
+    >>> batch = Size(7919, "n0")
+    >>> batch * 3 + 1, batch == batch, 1 / batch
+    (n0 * 3 + 1, True, 1 / n0)
+    """
+
+    text: str
+
+    def __new__(cls, example, text):
+        new = super().__new__(cls, example)
+        new.text = text
+        return new
+
+    def __repr__(self):
+        return self.text
+
+    __str__ = __repr__
+
+    def __index__(self):
+        return self
+
+    __int__ = __index__
+
+
+class Share(float):
+    """A Python float that depends on an open size, such as 1 / n."""
+
+    text: str
+
+    def __new__(cls, example, text):
+        new = super().__new__(cls, example)
+        new.text = text
+        return new
+
+    def __repr__(self):
+        return self.text
+
+    __str__ = __repr__
+
+
+def _with_text(name, symbol):
+    plain = getattr(operator, name)
+
+    def written(x):
+        bare = not isinstance(x, (Size, Share)) or x.text.isidentifier()
+        return repr(x) if bare else f"({x.text})"
+
+    def make(x, y, swapped=False):
+        if not isinstance(x, (int, float)) or not isinstance(y, (int, float)):
+            return NotImplemented
+        x, y = (y, x) if swapped else (x, y)
+        value = plain(_bare(x), _bare(y))
+        return (Size if isinstance(value, int) else Share)(value, f"{written(x)} {symbol} {written(y)}")
+    return make, lambda x, y: make(x, y, swapped=True)
+
+
+def _bare(x):
+    return int.__add__(x, 0) if isinstance(x, int) else float.__add__(x, 0.0)
+
+
+for _name, _symbol in dict(add="+", sub="-", mul="*", truediv="/", floordiv="//", mod="%", pow="**").items():
+    _there, _back = _with_text(_name, _symbol)
+    for _class in (Size, Share):
+        setattr(_class, f"__{_name}__", _there)
+        setattr(_class, f"__r{_name}__", _back)

@@ -1,0 +1,270 @@
+"""Writing a graph down: while a Tracer is at work, every op in this thread is recorded instead of run.
+
+The Tracer puts itself in the place of the CPU's kernel table (backend.py). Tensors that the function brings along, its
+parameters for instance, become variables: they are read anew at each run, and changes in place are written back.
+"""
+import contextlib
+import threading
+
+import numpy as np
+
+from .. import backend
+from ..errors import TraceError, message
+from ..primitive import Primitive, registry
+from ..tensor import Node, Tensor, mode, wrap
+from .ir import Graph, Update
+from .symbols import PLACEHOLDER, SCALAR, VARIABLE, Scalar, Symbol, no_number, record, source_node
+
+
+class _Active(threading.local):
+    """The Tracer that is at work in this thread."""
+
+    tracer = None
+
+
+active = _Active()
+
+
+class Tracer:
+    """What is found out while a graph is recorded.
+
+    Attributes:
+        inputs: PLACEHOLDER Nodes.
+        variables: from the id of an array to (tensor, Symbol): the tensor that brought it, and what it is by now.
+        scalars: from (id of a dict, key) to (dict, key, Node, Node of the value by now).
+        draws: Nodes of random numbers.
+        guards: (question, answer, function that asks again): what the graph relies on.
+        names: from id of an array to a name for its variable.
+        once: why the graph is good for one run only; "" if it is not.
+    """
+
+    def __init__(self, names=None):
+        self.inputs, self.variables, self.scalars, self.draws, self.guards = [], {}, {}, [], []
+        self.names, self.once, self.kept = names or {}, "", []
+
+    # ------------------------------------------------------------------ at work
+    @contextlib.contextmanager
+    def at_work(self):
+        """Inside the block every op of this thread is recorded."""
+        before, active.tracer = active.tracer, self
+        _switch_on()
+        try:
+            yield self
+        finally:
+            active.tracer = before
+            _switch_off()
+
+    def placeholder(self, shape, dtype, name):
+        """A Symbol for an input."""
+        node = source_node(PLACEHOLDER, shape, np.dtype(dtype), name=name)
+        self.inputs.append(node)
+        return Symbol(node)
+
+    def variable(self, tensor):
+        """The Symbol for what a tensor from outside holds by now."""
+        key = id(tensor.array)
+        if key not in self.variables:
+            name = self.names.get(key)
+            node = source_node(VARIABLE, tensor.shape, tensor.dtype, tensor=tensor, name=name)
+            self.variables[key] = tensor, Symbol(node), node
+            self.kept.append(tensor.array)             # so that no other array gets its id
+        return self.variables[key][1]
+
+    def number(self, owner, key):
+        """A Scalar for a number in a dict (or for one in a tuple there, if the key is (key, place))."""
+        place = (id(owner), key)
+        if place not in self.scalars:
+            node = source_node(SCALAR, name=key[0] if isinstance(key, tuple) else key, owner=owner, key=key)
+            self.scalars[place] = [node, Scalar(node, look_up(owner, key), self._relies_on)]
+            self.kept.append(owner)
+        return self.scalars[place][1]
+
+    def store(self, owner, key, value):
+        """Note that the number in a dict has changed."""
+        self.number(owner, key)
+        self.scalars[id(owner), key][1] = value
+
+    def _relies_on(self, node, question, other, answer):
+        self.guards.append((node, question, other, answer))
+
+    # ------------------------------------------------------------------ what comes out
+    def graph(self, outputs):
+        """The Graph of what was recorded."""
+        updates = [Update(node, symbol.node) for _, symbol, node in self.variables.values() if symbol.node is not node]
+        updates += [Update(node, scalar.node) for node, scalar in self.scalars.values() if scalar.node is not node]
+        return Graph(self.inputs, [getattr(y, "node", y) for y in outputs], updates, self.draws)
+
+
+def look_up(owner, key):
+    """A number in a dict, or one in a tuple there."""
+    return owner[key[0]][key[1]] if isinstance(key, tuple) else owner[key]
+
+
+# ---------------------------------------------------------------------- the device "graph"
+class _Kernels:
+    """A kernel table that records while a Tracer is at work in this thread, and is the ordinary one otherwise."""
+
+    def __init__(self, ordinary):
+        self.ordinary = ordinary
+
+    def get(self, name, forward):
+        """The kernel of the op with this name."""
+        tracer = active.tracer
+        if tracer is None and self.ordinary is not None:
+            return self.ordinary.get(name, forward)
+        op = registry.get(name)
+        op = op if op is not None and op.forward is forward else Primitive(forward)
+
+        def recorder(xp, *args, **meta):
+            out = record(op, args, meta)
+            if not args and tracer is not None:
+                tracer.draws.append(out.node)
+            return out
+        return recorder
+
+    def __setitem__(self, name, kernel):
+        self.ordinary[name] = kernel
+
+    def __contains__(self, name):
+        return name in self.ordinary
+
+
+@Primitive
+def read(xp, x):
+    """A tensor from outside, as part of the graph."""
+    return x
+
+
+@read.grad("x")
+def _(g):
+    return g
+
+
+def adopt(args):
+    """Inputs of an op with all tensors as symbols; None if they are so already."""
+    if active.tracer is None and not any(type(getattr(a, "array", a)) is Symbol for a in args):
+        return None
+    wanted = [isinstance(a, Tensor) and type(a.array) is not Symbol for a in args]
+    if not any(wanted):
+        return None
+    return [_adopted(a) if mine else a for a, mine in zip(args, wanted)]
+
+
+def _adopted(x):
+    tracer = active.tracer
+    if tracer is None:
+        raise TraceError(message("graph: a symbol and a tensor with numbers meet, and no graph is being recorded.",
+                                 [("tensor", x.shape)], "with graph.as_default(): ..."))
+    out = wrap(tracer.variable(x).copy())
+    if x.requires_grad and mode.recording:             # on the tape, a step that leads back to the tensor itself
+        out.node = Node(read, (x.node or x,), {}, None, read.plan(0b11), x.shape, x.dtype)
+        out.requires_grad = True
+    return out
+
+
+_lock, _tracing = threading.Lock(), []
+
+
+def _switch_on():
+    with _lock:
+        _tracing.append(1)
+        if len(_tracing) == 1:
+            backend.cpu.kernels, backend.cpu.adopt = _Kernels(backend.cpu.kernels), adopt
+
+
+def _switch_off():
+    with _lock:
+        _tracing.pop()
+        if not _tracing:
+            backend.cpu.kernels, backend.cpu.adopt = backend.cpu.kernels.ordinary, None
+
+
+class _Module:
+    """`xp` on symbols: NumPy's spelling of the ops; constants are plain arrays."""
+
+    def __getattr__(self, name):
+        op = BY_UFUNC.get(name)
+        if op is None:
+            return getattr(np, name)
+
+        def function(*args, out=None):
+            new = op(*args)
+            if out is None:
+                return new
+            out[...] = new
+            return out
+        return function
+
+    @staticmethod
+    def array(x, *_, **__):
+        """Another handle on the same value."""
+        return x.copy() if isinstance(x, Symbol) else np.array(x)
+
+    @staticmethod
+    def asarray(x, dtype=None):
+        """x itself, or a constant."""
+        return x if isinstance(x, Symbol) else np.asarray(x, dtype)
+
+    @staticmethod
+    def ones_like(x, dtype=None):
+        """Ones in the shape of x."""
+        return _full(x.shape, 1, dtype or x.dtype)
+
+    @staticmethod
+    def zeros_like(x, dtype=None):
+        """Zeros in the shape of x."""
+        return _full(x.shape, 0, dtype or x.dtype)
+
+    @staticmethod
+    def zeros(shape, dtype=np.float64):
+        """Zeros."""
+        return _full(shape, 0, dtype)
+
+    @staticmethod
+    def ones(shape, dtype=np.float64):
+        """Ones."""
+        return _full(shape, 1, dtype)
+
+    @staticmethod
+    def full(shape, value, dtype=np.float64):
+        """One number everywhere."""
+        return _full(shape, value, dtype)
+
+
+def _full(shape, value, dtype):
+    """A constant: one number, expanded by an op, so that an open size stays open."""
+    shape = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+    return record(registry["expand"], (np.asarray(value, dtype),), {"shape": shape})
+
+
+BY_UFUNC = {op.ufunc: op for op in registry.values() if op.ufunc}
+BY_UFUNC.update(where=registry["where"], reshape=None)
+
+
+def _to_host(x):
+    raise no_number(x)
+
+
+class GraphDevice(backend.Backend):
+    """The device of symbols."""
+
+    def writable(self, tensor):
+        """The Symbol of a tensor, to be changed in place: the change is written back after each run."""
+        if type(tensor.array) is Symbol:
+            return tensor.array
+        if active.tracer is None:
+            raise TraceError("graph: a tensor with numbers cannot be changed while no graph is being recorded.")
+        return active.tracer.variable(tensor)
+
+    def number(self, owner, key):
+        """A number that is looked up at each run."""
+        return active.tracer.number(owner, key)
+
+    def store(self, owner, key, value):
+        """Have a number changed by each run."""
+        active.tracer.store(owner, key, value)
+
+
+symbolic = GraphDevice("graph", _Module(), Symbol, _to_host, lambda array: array)
+symbolic.kernels, symbolic.adopt = _Kernels(None), adopt
+backend.register(symbolic)
