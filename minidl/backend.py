@@ -53,13 +53,16 @@ class Backend:
         """What to change in place where a tensor's numbers shall change: its array."""
         return tensor.array
 
-    def number(self, owner, key):
-        """A Python number in a dict; a graph looks it up anew at each run."""
-        return owner[key]
+    def number(self, owner, key, value):
+        """The Python number that a dict holds under a key; a graph looks it up anew at each run."""
+        return value
 
     def store(self, owner, key, value):
         """Put a Python number into a dict; in a graph, at each run."""
         owner[key] = value
+
+    def once(self, reason):
+        """Say that what is computed now is not what the next run would compute; a graph is then used once only."""
 
     def __repr__(self):
         return f"Backend({self.name!r})"

@@ -35,12 +35,13 @@ class Tracer:
         draws: Nodes of random numbers.
         guards: (question, answer, function that asks again): what the graph relies on.
         names: from id of an array to a name for its variable.
+        leaves: from the id of a tensor that requires a gradient to (tensor, its `.grad` when it was met first).
         once: why the graph is good for one run only; "" if it is not.
     """
 
     def __init__(self, names=None):
         self.inputs, self.variables, self.scalars, self.draws, self.guards = [], {}, {}, [], []
-        self.names, self.once, self.kept = names or {}, "", []
+        self.names, self.once, self.kept, self.leaves = names or {}, "", [], {}
 
     # ------------------------------------------------------------------ at work
     @contextlib.contextmanager
@@ -81,7 +82,6 @@ class Tracer:
 
     def store(self, owner, key, value):
         """Note that the number in a dict has changed."""
-        self.number(owner, key)
         self.scalars[id(owner), key][1] = value
 
     def _relies_on(self, node, question, other, answer):
@@ -156,6 +156,8 @@ def _adopted(x):
         raise TraceError(message("graph: a symbol and a tensor with numbers meet, and no graph is being recorded.",
                                  [("tensor", x.shape)], "with graph.as_default(): ..."))
     out = wrap(tracer.variable(x).copy())
+    if x.requires_grad and x.node is None:
+        tracer.leaves.setdefault(id(x), (x, x.grad))
     if x.requires_grad and mode.recording:             # on the tape, a step that leads back to the tensor itself
         out.node = Node(read, (x.node or x,), {}, None, read.plan(0b11), x.shape, x.dtype)
         out.requires_grad = True
@@ -252,13 +254,19 @@ class GraphDevice(backend.Backend):
         """The Symbol of a tensor, to be changed in place: the change is written back after each run."""
         if type(tensor.array) is Symbol:
             return tensor.array
+        if tensor.requires_grad and active.tracer is not None:
+            active.tracer.leaves.setdefault(id(tensor), (tensor, tensor.grad))
         if active.tracer is None:
             raise TraceError("graph: a tensor with numbers cannot be changed while no graph is being recorded.")
         return active.tracer.variable(tensor)
 
-    def number(self, owner, key):
+    def number(self, owner, key, value):
         """A number that is looked up at each run."""
         return active.tracer.number(owner, key)
+
+    def once(self, reason):
+        """Why the graph is good for one run only."""
+        active.tracer.once = reason
 
     def store(self, owner, key, value):
         """Have a number changed by each run."""

@@ -48,6 +48,13 @@ def plain(value):
     return value.item() if isinstance(value, (Tensor, np.generic)) else value
 
 
+def _looked_up(device, group, name, value):
+    """A setting of a group as its device wants it: in a graph, a float is looked up anew at each run."""
+    if isinstance(value, tuple):
+        return tuple(device.number(group, (name, k), part) for k, part in enumerate(value))
+    return device.number(group, name, value) if isinstance(value, float) else value
+
+
 class Optimizer:
     """Base of all optimisers: groups of parameters, each with its settings.
 
@@ -135,31 +142,37 @@ class Optimizer:
                 sign = -1 if settings.pop("maximize", False) else 1
                 for p in group["params"]:
                     if p.grad is not None:
-                        self._step_one(p, p.grad.array, sign, settings)
+                        self._step_one(p, p.grad.array, sign, settings, group)
         return loss
 
-    def _step_one(self, p, g, sign, settings):
+    def _step_one(self, p, g, sign, settings, group):
         if g.shape != p.shape:
             raise ShapeError(message(f"{self._name}: a gradient must have the shape of its parameter.",
                                      [("parameter", p.shape), ("gradient", g.shape)]))
-        xp = backend.of(p.array).xp
-        arrays, counts, is_new = self._remembered(p, xp, settings)
-        settings = {**settings, **self.at_first} if is_new else settings
-        for part, slope, *buffers in pieces([p.array, g, *arrays.values()], xp):
+        device = backend.of(g)
+        arrays, counts, is_new = self._remembered(p, device, settings)
+        numbers = {name: _looked_up(device, group, name, value) for name, value in settings.items()}
+        if is_new and any(settings[name] != value for name, value in self.at_first.items()):
+            device.once(f"the first step of {self._name} is different")
+            numbers.update(self.at_first)
+        for part, slope, *buffers in pieces([device.writable(p), g, *arrays.values()], device.xp):
             state = {**counts, **dict(zip(arrays, buffers))}
-            self.update(xp, part, slope if sign == 1 else -slope, state, **settings)
+            self.update(device.xp, part, slope if sign == 1 else -slope, state, **numbers)
         p.mark_written("optimizer step")
 
-    def _remembered(self, p, xp, settings):
+    def _remembered(self, p, device, settings):
         """The parameter's buffers and counts, ready for this step, and whether some of them are new."""
         state, wanted = self.state[p], self.buffers(**settings)
         missing = [name for name in wanted if name not in state]
         for name in missing:
+            xp = backend.of(p.array).xp
             state[name] = 0 if name == "step" else wrap(xp.full_like(p.array, wanted[name]))
+        counts = {}
         if "step" in wanted:
-            state["step"] += 1
-        arrays = {name: state[name].array for name in wanted if name != "step"}
-        return arrays, {"step": state["step"]} if "step" in wanted else {}, bool(missing)
+            counts["step"] = device.number(state, "step", state["step"]) + 1
+            device.store(state, "step", counts["step"])
+        arrays = {name: device.writable(state[name]) for name in wanted if name != "step"}
+        return arrays, counts, bool(missing)
 
     def zero_grad(self, set_to_none=True):
         """Forget all gradients: None in their place, or zeros."""

@@ -1,0 +1,337 @@
+"""md.compile: write a function down once, run the program many times.
+
+    @md.compile
+    def train_step(x, y):
+        optimizer.zero_grad()
+        loss = loss_of(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+The first call records everything that happens in it: forward, backward and the optimiser's step, all in one graph.
+Passes simplify the graph, and straight-line Python is made of it. Later calls with inputs of the same shapes run
+that program. Where something is different that the graph relies on (a shape, a training switch, a setting), the
+function is recorded anew; `train_step.explain()` tells how often and why.
+"""
+import functools
+import threading
+
+import numpy as np
+
+from .. import autograd, backend
+from ..autograd import enable_grad, no_grad
+from ..errors import ArgumentError, TraceError, message
+from ..func.trees import leaves, rebuilt
+from ..nn.module import observers
+from ..primitive import Primitive
+from ..tensor import Node, Tensor, mode, wrap
+from .codegen import Program
+from .ir import Graph
+from .passes import optimise
+from .symbols import PLACEHOLDER, PYTHON, Symbol, source_node
+from .trace import Tracer, active, look_up
+
+
+def compile(fn=None, *, passes=None):
+    """A function that records `fn` at its first call and runs the optimised graph from then on.
+
+    Args:
+        fn: takes and returns tensors, or trees of them; may be a module. Other arguments are part of what the graph
+            relies on: another value, another graph.
+        passes: the passes to run, in place of all (`md.graph.passes.PASSES`).
+
+    Returns:
+        a Compiled; without `fn`, a decorator.
+
+    Raises:
+        TraceError: `fn` needs to know a value, in an `if` or `.item()`; a graph cannot.
+
+    >>> import minidl as md
+    >>> @md.compile
+    ... def f(x):
+    ...     return md.tanh(x) * 2 + 0
+    >>> f(md.tensor([0.0, 1.0]))
+    tensor([0.    , 1.5232])
+    >>> print(f.source)
+    def program(x):
+        v1 = np.tanh(x)
+        v2 = np.multiply(v1, c, out=v1)
+        return (v2,)
+    <BLANKLINE>
+    """
+    if fn is None:
+        return lambda fn: Compiled(fn, passes)
+    if not callable(fn):
+        raise ArgumentError(message(f"compile: expected a function, got {type(fn).__name__}."))
+    return Compiled(fn, passes)
+
+
+class Compiled:
+    """A function with its programs, one for each kind of call; made by `compile`."""
+
+    def __init__(self, fn, passes=None):
+        self.fn, self.passes, self.runs, self.log = fn, passes, [], []
+        self._lock = threading.RLock()
+        functools.update_wrapper(self, fn if hasattr(fn, "__name__") else type(fn))
+
+    def __call__(self, *args, **kwargs):
+        if active.tracer is not None:                  # inside another compiled function: part of its graph
+            return self.fn(*args, **kwargs)
+        tree = (args, kwargs)
+        given = leaves(tree)
+        with self._lock:
+            run, reasons = self._found(tree, given)
+            if run is None:
+                run = Run(self.fn, tree, given, self)
+                self.log.append((run.described, reasons))
+                if not run.once:
+                    self.runs.insert(0, run)
+            return run(given)
+
+    def _found(self, tree, given):
+        """A run whose graph fits this call, or None and what is different from each there is."""
+        reasons = []
+        for run in self.runs:
+            reason = run.differs(tree, given)
+            if not reason:
+                return run, []
+            reasons.append(reason)
+        return None, reasons
+
+    @property
+    def graph(self):
+        """The graph of the latest recording; its `history` has all the steps to it."""
+        return self._latest().program.graph
+
+    @property
+    def source(self):
+        """The Python source of the latest recording."""
+        return self._latest().program.source
+
+    def _latest(self):
+        if not self.log:
+            raise ArgumentError("compile: the function was not called yet, so there is no graph of it.")
+        return self.last
+
+    def explain(self):
+        """How often the function was recorded, and why."""
+        lines = [f"{getattr(self, '__name__', 'function')}: recorded {len(self.log)} time{'s' * (len(self.log) != 1)}"]
+        for k, (described, reasons) in enumerate(self.log, 1):
+            lines.append(f"  {k}. {described}")
+            lines += [f"       because {r}" for r in (reasons or ["it was the first call"])[:3]]
+        return "\n".join(lines)
+
+    def __repr__(self):
+        return f"<compiled {getattr(self, '__name__', 'function')}, {len(self.runs)} graph(s)>"
+
+
+class Run:
+    """One recording of a function: its program, and what it relies on."""
+
+    def __init__(self, fn, tree, given, compiled):
+        self.recording = mode.recording
+        self.signature = _signature(tree, given)
+        self.grads_before = {}                         # of leaves that an earlier recording met
+        for run in compiled.runs:
+            self.grads_before.update({id(x): x.grad for x, _ in run.leaf_grads})
+        self._record(fn, tree, given)
+        self.program = Program(optimise(self.full, compiled.passes))
+        compiled.last = self
+        shapes = ", ".join(f"{x.dtype} {x.shape}" for x in given if isinstance(x, Tensor))
+        self.described = f"{shapes or 'no tensors'}: {len(self.full.steps)} steps, " \
+                         f"{len(self.program.graph.steps)} after the passes"
+        self.pulls = {}
+        self.passes = compiled.passes
+
+    # ------------------------------------------------------------------ recording
+    def _record(self, fn, tree, given):
+        tracer, modules = Tracer(), {}
+
+        def observe(module):
+            if active.tracer is tracer:
+                modules.setdefault(id(module), (module, module.training))
+        observers.append(observe)
+        try:
+            with tracer.at_work():
+                fresh = [self._input(tracer, k, x) for k, x in enumerate(given)]
+                args, kwargs = rebuilt(tree, fresh)
+                self.result = fn(*args, **kwargs)
+                self._look_at_grads(tracer, fresh, given)
+        finally:
+            observers.remove(observe)
+        self.tracer, self.once = tracer, tracer.once
+        self.modules = list(modules.values())
+        self.outs = [y for y in leaves(self.result) if isinstance(y, Tensor) and type(y.array) is Symbol]
+        self.full = tracer.graph([y.array for y in self.outs] + [g.array for _, g in self.new_grads])
+        self.inputs = [k for k, x in enumerate(given) if isinstance(x, Tensor)]
+        self.leaf_inputs = [(k, fresh[k]) for k in self.inputs if given[k].requires_grad]
+
+    @staticmethod
+    def _input(tracer, k, x):
+        if not isinstance(x, Tensor):
+            return x
+        out = wrap(tracer.placeholder(x.shape, x.dtype, f"x{k}" if k else "x"))
+        out.requires_grad = x.requires_grad and mode.recording
+        return out
+
+    def _look_at_grads(self, tracer, fresh, given):
+        """The gradients that the function left at tensors: the program leaves them there, too."""
+        self.new_grads, self.leaf_grads, self.cleared = [], [], []
+        place = {id(f): x for f, x in zip(fresh, given) if isinstance(f, Tensor)}
+        seen = {id(x): (x, before) for x, before in tracer.leaves.values()}
+        for f, x in zip(fresh, given):
+            if isinstance(f, Tensor) and f.requires_grad:
+                seen.setdefault(id(f), (f, None))
+        for x, before in seen.values():
+            target = place.get(id(x), x)
+            if isinstance(x.grad, Tensor) and type(x.grad.array) is Symbol:
+                self.new_grads.append((target, x.grad))
+            elif x.grad is None and self.grads_before.get(id(target)) is not None:
+                self.cleared.append(target)
+            if target is x:
+                cleared_inside = before is None and self.grads_before.get(id(x)) is not None
+                self.leaf_grads.append((x, "any" if cleared_inside else before))
+                x.grad = self.grads_before.get(id(x), before)
+
+    # ------------------------------------------------------------------ does it fit?
+    def differs(self, tree, given):
+        """What is different now from when this graph was recorded; "" if nothing is."""
+        signature = _signature(tree, given)
+        if signature != self.signature:
+            return _difference(self.signature, signature)
+        if mode.recording != self.recording:
+            return f"gradients are {'' if mode.recording else 'not '}recorded now"
+        for module, training in self.modules:
+            if module.training != training:
+                return f"{type(module).__name__} is in {'training' if module.training else 'evaluation'} now"
+        for node, question, other, answer in self.tracer.guards:
+            value = look_up(node.meta["owner"], node.meta["key"]) if node.meta else None
+            if value is None or (PYTHON[question](value) if other is None else PYTHON[question](value, other)) != answer:
+                return f"the setting {node.meta.get('name')} is {value} now"
+        for x, before in self.leaf_grads:
+            if before != "any" and x.grad is not before:
+                return f"a tensor of shape {x.shape} has {'no' if x.grad is None else 'another'} gradient now"
+        for node in self.program.graph.variables:
+            tensor = node.meta["tensor"]
+            if tensor.shape != node.shape or tensor.dtype != node.dtype:
+                return f"a tensor has shape {tensor.shape} and {tensor.dtype} now, not {node.shape} and {node.dtype}"
+        return ""
+
+    # ------------------------------------------------------------------ running
+    def __call__(self, given):
+        graph, program = self.program.graph, self.program
+        values = [given[k].array for k in self.inputs]
+        values += [node.meta["tensor"].array for node in graph.variables]
+        values += [look_up(node.meta["owner"], node.meta["key"]) for node in graph.scalars]
+        with np.errstate(all="ignore"):
+            found = program.run(*values)
+        count = len(graph.outputs)
+        arrays = [np.asarray(a) for a in found[:count]]
+        self._write(found[count:])
+        outs = [wrap(a) for a in arrays[:len(self.outs)]]
+        for (x, _), array in zip(self.new_grads, arrays[len(self.outs):]):
+            x.grad = wrap(array)
+        for x in self.cleared:
+            x.grad = None
+        if self.recording and any(y.requires_grad for y in self.outs):
+            self._connect(outs, given)
+        return self._in_form(outs)
+
+    def _write(self, values):
+        for update, value in zip(self.program.copied, values):
+            meta = update.target.meta
+            if "tensor" in meta:
+                meta["tensor"].array[...] = value
+            elif isinstance(meta["key"], tuple):
+                raise TraceError("compile: a number in a tuple cannot be changed.")
+            else:
+                meta["owner"][meta["key"]] = type(look_up(meta["owner"], meta["key"]))(value)
+        for update in self.program.graph.updates:
+            if "tensor" in update.target.meta:
+                update.target.meta["tensor"].mark_written("a compiled function")
+
+    def _in_form(self, outs):
+        outs = iter(outs)
+        return rebuilt(self.result, [next(outs) if isinstance(y, Tensor) and type(y.array) is Symbol else y
+                                     for y in leaves(self.result)])
+
+    # ------------------------------------------------------------------ backward from outside
+    def _connect(self, outs, given):
+        """Put the outputs on the tape: backward through them runs a graph of its own."""
+        inside = [x for x, _ in self.tracer.leaves.values() if x.requires_grad]
+        fresh = [f for _, f in self.leaf_inputs]
+        targets = [*inside, *(given[k] for k, _ in self.leaf_inputs)]
+        sources = tuple(x.node or x for x in targets)
+        arrays = {k: given[k].array for k in self.inputs}
+        for k, (y, symbolic) in enumerate(zip(outs, self.outs)):
+            if not symbolic.requires_grad:
+                continue
+
+            def pull(g, node, lift, k=k):
+                if lift is not None:
+                    raise TraceError(message("compile: second derivatives through a compiled function are not there.",
+                                             try_="put the derivative inside the compiled function."))
+                program, order = self._pull_program(k, [*inside, *fresh])
+                values = [arrays[j] for j in self.inputs] + [g]
+                values += [n.meta["tensor"].array for n in program.graph.variables]
+                values += [look_up(n.meta["owner"], n.meta["key"]) for n in program.graph.scalars]
+                found = iter(program.run(*values))
+                return tuple(next(found) if known else None for known in order)
+            y.node = Node(COMPILED, sources, {}, None, _Pull(pull, len(sources)), y.shape, y.dtype)
+            y.requires_grad = True
+
+    def _pull_program(self, k, leaves_):
+        """The program of the gradients of output k, and for which leaves it has one."""
+        if k not in self.pulls:
+            if self.full.draws:
+                raise TraceError(message("compile: backward outside of a compiled function that draws random numbers.",
+                                         try_="call loss.backward() inside it."))
+            y = self.outs[k]
+            cotangent = source_node(PLACEHOLDER, y.shape, y.dtype, name="g")
+            with self.tracer.at_work(), no_grad():
+                found = autograd.grad([y], leaves_, [wrap(Symbol(cotangent))], retain_graph=True, allow_unused=True)
+            graph = Graph([*self.full.inputs, cotangent], [f.array.node for f in found if f is not None])
+            self.pulls[k] = Program(optimise(graph, self.passes)), [f is not None for f in found]
+        return self.pulls[k]
+
+
+class _Pull:
+    """What a Node keeps in place of a plan: how to get its gradients."""
+
+    kept, keep_out, pulls = (), False, ()
+
+    def __init__(self, pull, count):
+        self.joint_pulls = [(range(count), pull)]
+
+
+def compiled(xp, *inputs):
+    """A compiled function, as one step on the tape."""
+    raise NotImplementedError("stands on the tape for a whole program")
+
+
+COMPILED = Primitive(compiled)
+
+
+def _signature(tree, given):
+    """What a call looks like without its numbers."""
+    return repr(rebuilt(tree, [_Kind(x) for x in given]))
+
+
+class _Kind:
+    """An argument as a graph sees it."""
+
+    def __init__(self, x):
+        self.x = x
+
+    def __repr__(self):
+        x = self.x
+        if isinstance(x, Tensor):
+            return f"{x.dtype} {x.shape}{' requires grad' if x.requires_grad else ''} on {x.device}"
+        return repr(x) if isinstance(x, (int, float, str, bool, type(None))) else f"{type(x).__name__} {id(x)}"
+
+
+def _difference(old, new):
+    return f"the arguments are {new[1:-5] if new.endswith(', {})') else new}, not {old[1:-5] if old.endswith(', {})') else old}"
+
+
+assert backend and enable_grad
