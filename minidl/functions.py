@@ -808,8 +808,8 @@ def _coordinates(shape, dim, index):
     return out
 
 
-def _places(x, dim, index, name):
-    """`_coordinates`, with the checks that gather and scatter need."""
+def _check_index(x, dim, index, name):
+    """The checks that gather and scatter need."""
     if index.ndim != x.ndim or builtins.any(n > m for k, (n, m) in enumerate(zip(index.shape, x.shape)) if k != dim):
         raise ShapeError(message(f"{name}: the index must have as many axes as x and be no larger.",
                                  [("x", x.shape), ("index", index.shape)]))
@@ -822,6 +822,11 @@ def _places(x, dim, index, name):
                     [("axis", dim), ("size", x.shape[dim])],
                 )
             )
+
+
+def _places(x, dim, index, name):
+    """`_coordinates`, after the checks."""
+    _check_index(x, dim, index, name)
     return Tensor(_coordinates(x.shape, dim, index.array))
 
 
@@ -832,7 +837,11 @@ def gather(input, dim, index):
     if not index.numel():                             # nothing picked; PyTorch does not look at the axes then
         return apply(ops.take_at, (input, index), {})
     dim = axis_of(dim, input.ndim, "gather")
-    return apply(ops.take_at, (input, _places(input, dim, index, "gather")), {})
+    _check_index(input, dim, index, "gather")
+    for k, n in enumerate(index.shape):               # the index may name fewer rows than there are
+        if k != dim and n != input.shape[k]:
+            input = narrow(input, k, 0, n)
+    return apply(ops.gather, (input, index), {"dim": dim})
 
 
 def take_along_dim(input, indices, dim=None):

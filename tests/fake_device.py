@@ -195,7 +195,7 @@ class FakeModule:
         maximum mean min minimum moveaxis multiply negative nonzero not_equal ones ones_like outer pad power
         prod ravel reciprocal remainder repeat reshape result_type rint roll round sign sin sinh sort split
         sqrt square squeeze stack subtract sum swapaxes take tan tanh tensordot tile transpose tri tril triu
-        true_divide trunc unique where zeros zeros_like logical_xor bincount searchsorted
+        take_along_axis true_divide trunc unique where zeros zeros_like logical_xor bincount searchsorted
     """.split()
     )
 

@@ -172,6 +172,15 @@ def _add_along(op, values, split, meta):
     return moved(cut(out, 0, count), 1, dim + 1)
 
 
+@rule("gather", "scatter_sum")
+def _along_index(op, values, split, meta):
+    count = count_of(values, split)
+    meta = {**meta, "dim": meta["dim"] + 1}
+    if "shape" in meta:
+        meta["shape"] = (count, *meta["shape"])
+    return op(*[in_front(v, s, count) for v, s in zip(values, split)], **meta)
+
+
 @rule("take_at")
 def _take_at(op, values, split, meta):
     x, positions = values

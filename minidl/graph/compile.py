@@ -32,6 +32,9 @@ from .symbols import PLACEHOLDER, PYTHON, Symbol, source_node
 from .trace import Tracer, active, look_up
 
 
+ANY = object()        # in place of what a gradient was before: the function clears it itself
+
+
 def compile(fn=None, *, passes=None):
     """A function that records `fn` at its first call and runs the optimised graph from then on.
 
@@ -175,23 +178,27 @@ class Run:
         return out
 
     def _look_at_grads(self, tracer, fresh, given):
-        """The gradients that the function left at tensors: the program leaves them there, too."""
+        """The gradients that the function left at tensors: the program leaves them there, too.
+
+        A gradient that was there before and was added to is updated in place, and has to be there at the next run.
+        One that was there and was cleared does not matter; if none was there, none may be there at the next run.
+        """
         self.new_grads, self.leaf_grads, self.cleared = [], [], []
-        place = {id(f): x for f, x in zip(fresh, given) if isinstance(f, Tensor)}
-        seen = {id(x): (x, before) for x, before in tracer.leaves.values()}
-        for f, x in zip(fresh, given):
-            if isinstance(f, Tensor) and f.requires_grad:
-                seen.setdefault(id(f), (f, None))
-        for x, before in seen.values():
-            target = place.get(id(x), x)
+        for x, k in [(f, k) for k, f in enumerate(fresh) if isinstance(f, Tensor) and f.requires_grad]:
+            if x.grad is not None:
+                self.new_grads.append((given[k], x.grad))
+        for x, before in tracer.leaves.values():
+            entry = self.grads_before.get(id(x), before)
+            added_to = entry is not None and id(entry.array) in tracer.variables
             if isinstance(x.grad, Tensor) and type(x.grad.array) is Symbol:
-                self.new_grads.append((target, x.grad))
-            elif x.grad is None and self.grads_before.get(id(target)) is not None:
-                self.cleared.append(target)
-            if target is x:
-                cleared_inside = before is None and self.grads_before.get(id(x)) is not None
-                self.leaf_grads.append((x, "any" if cleared_inside else before))
-                x.grad = self.grads_before.get(id(x), before)
+                if added_to:
+                    tracer.variables[id(entry.array)][1].node = x.grad.array.node
+                else:
+                    self.new_grads.append((x, x.grad))
+            elif x.grad is None and entry is not None:
+                self.cleared.append(x)
+            self.leaf_grads.append((x, entry if entry is None or added_to else ANY))
+            x.grad = entry
 
     # ------------------------------------------------------------------ does it fit?
     def differs(self, tree, given):
@@ -209,7 +216,7 @@ class Run:
             if value is None or (PYTHON[question](value) if other is None else PYTHON[question](value, other)) != answer:
                 return f"the setting {node.meta.get('name')} is {value} now"
         for x, before in self.leaf_grads:
-            if before != "any" and x.grad is not before:
+            if before is not ANY and x.grad is not before:
                 return f"a tensor of shape {x.shape} has {'no' if x.grad is None else 'another'} gradient now"
         for node in self.program.graph.variables:
             tensor = node.meta["tensor"]

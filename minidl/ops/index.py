@@ -2,9 +2,10 @@
 
 Each op that picks has a partner that puts, and each is the other's derivative:
 
-    getitem   slices         <->  unslice
-    take      along an axis  <->  add_along
-    take_at   anywhere       <->  add_at
+    getitem   slices                     <->  unslice
+    take      slices along an axis       <->  add_along
+    gather    numbers along an axis      <->  scatter_sum
+    take_at   anywhere                   <->  add_at
 
 `overwrite` puts numbers into a copy; `tril` and `triu` keep a triangle of a matrix.
 """
@@ -91,6 +92,48 @@ def _(g, index, dim):
 
 
 @add_along.shape
+def _(x, index, *, shape, dim):
+    return shape
+
+
+@primitive(onnx="GatherElements", dtype="x")
+def gather(xp, x, index, *, dim):
+    """For each place of `index`, the number of x that stands there along one axis: x[i][index[i][j]] for axis 1.
+
+    x and index have the same shape but for the axis `dim`.
+    """
+    return xp.take_along_axis(x, index, axis=dim)
+
+
+@gather.grad("x")
+def _(g, index, x_shape, dim):
+    return scatter_sum(g, index, shape=x_shape, dim=dim)
+
+
+@gather.shape
+def _(x, index, *, dim):
+    if len(x) != len(index) or any(n != m for k, (n, m) in enumerate(zip(x, index)) if k != dim):
+        raise ShapeError(message(f"gather: x and index must have the same shape but for axis {dim}.",
+                                 [("x", x), ("index", index)]))
+    return index
+
+
+@primitive(symbol="scatter+", onnx="ScatterElements", dtype="x")
+def scatter_sum(xp, x, index, *, shape, dim):
+    """Zeros of the given shape, with each number of x added where `index` says along one axis."""
+    out = xp.zeros(shape, dtype=x.dtype)
+    places = [xp.arange(n).reshape(-1, *(1,) * (index.ndim - 1 - k)) for k, n in enumerate(index.shape)]
+    places[dim] = index
+    xp.add.at(out, tuple(places), x)
+    return out
+
+
+@scatter_sum.grad("x")
+def _(g, index, dim):
+    return gather(g, index, dim=dim)
+
+
+@scatter_sum.shape
 def _(x, index, *, shape, dim):
     return shape
 
