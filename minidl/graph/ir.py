@@ -218,17 +218,19 @@ def numbers_in(tree):
 
 
 # ---------------------------------------------------------------------- running it, one Node after the other
-def evaluate(graph, values):
+def evaluate(graph, values, on_tensors=False):
     """The outputs and the new values of the updates, by running every step in turn: the meaning of a graph.
 
     Args:
         values: from the Nodes of inputs, variables and scalars to arrays and numbers.
+        on_tensors: the values are tensors, and the run is to be recorded on the tape.
     """
     values = dict(values)
     sizes = sizes_of(graph, values)
     for node in graph.steps:
         args = [values[x] if isinstance(x, Node) else _sized(x, sizes) for x in node.inputs]
-        out = node.op.run(device_of(args), args, {k: _sized(v, sizes) for k, v in node.meta.items()})
+        meta = {k: _sized(v, sizes) for k, v in node.meta.items()}
+        out = node.op(*args, **meta) if on_tensors else node.op.run(device_of(args), args, meta)
         values[node] = float(out) if node.dtype is float else out
     def value(x):
         return values[x] if isinstance(x, Node) else x

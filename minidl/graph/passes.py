@@ -61,7 +61,7 @@ def simplify(graph):
     """Steps that change nothing, and pairs that undo each other, are left out."""
     def rule(node, inputs):
         found = SIMPLER[node.name](node, inputs) if node.name in SIMPLER else None
-        if isinstance(found, Node) and (found.shape != node.shape or found.dtype != node.dtype):
+        if getattr(found, "shape", None) != node.shape or getattr(found, "dtype", None) != node.dtype:
             return None                                # it still broadcasts or converts
         return found
     return graph.rewritten("simplify", rule)

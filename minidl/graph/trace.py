@@ -88,6 +88,28 @@ class Tracer:
         self.guards.append((node, question, other, answer))
 
     # ------------------------------------------------------------------ what comes out
+    def take_updates(self, symbolic):
+        """The changes so far as Updates, and everything put back to stand for the old values.
+
+        Args:
+            symbolic: tensors of the graph that may have been changed as well, and the Nodes they stood for.
+        """
+        updates = []
+        for tensor, symbol, node in self.variables.values():
+            if symbol.node is not node:
+                updates.append(Update(node, symbol.node))
+                symbol.node = node
+        for x, node in symbolic.items():
+            if x.array.node is not node:
+                updates.append(Update(node, x.array.node))
+                x.array.node = node
+        for entry in self.scalars.values():
+            node, scalar = entry
+            if scalar.node is not node:
+                updates.append(Update(node, scalar.node))
+                entry[1] = Scalar(node, look_up(node.meta["owner"], node.meta["key"]), self._relies_on)
+        return updates
+
     def graph(self, outputs):
         """The Graph of what was recorded."""
         updates = [Update(node, symbol.node) for _, symbol, node in self.variables.values() if symbol.node is not node]
@@ -101,6 +123,15 @@ def look_up(owner, key):
 
 
 # ---------------------------------------------------------------------- the device "graph"
+OUTSIDE = {}                             # forward -> op, for ops of graphs that stand outside the registry
+
+
+def graph_op(forward):
+    """A Primitive that only graphs use. A decorator."""
+    OUTSIDE[forward] = Primitive(forward)
+    return OUTSIDE[forward]
+
+
 class _Kernels:
     """A kernel table that records while a Tracer is at work in this thread, and is the ordinary one otherwise."""
 
@@ -113,7 +144,7 @@ class _Kernels:
         if tracer is None and self.ordinary is not None:
             return self.ordinary.get(name, forward)
         op = registry.get(name)
-        op = op if op is not None and op.forward is forward else Primitive(forward)
+        op = op if op is not None and op.forward is forward else OUTSIDE.get(forward) or Primitive(forward)
 
         def recorder(xp, *args, **meta):
             out = record(op, args, meta)
