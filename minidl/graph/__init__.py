@@ -11,7 +11,7 @@
     control   cond, while_loop: branches and loops as Nodes
     store     graphs in files
 """
-from . import codegen, control, ir, passes, plan, session, symbols, trace
+from . import codegen, control, ir, passes, plan, session, store, symbols, trace
 from .compile import Compiled, compile
 from .control import cond, while_loop
 from .ir import Graph, evaluate
@@ -28,3 +28,4 @@ from .session import (
     minimize,
     placeholder,
 )
+from .store import Saved, load, save

@@ -159,7 +159,7 @@ def with_inputs(node, inputs):
 
 def unique(name, taken):
     """The name, with a number behind it if it is taken; usable as a Python name."""
-    name = "".join(c if c.isalnum() or c == "_" else "_" for c in str(name))
+    name = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in str(name))
     name = name if name[:1].isalpha() or name[:1] == "_" else f"w{name}"
     found, k = name, 1
     while found in taken:
