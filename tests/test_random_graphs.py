@@ -218,4 +218,4 @@ def test_a_wrong_rule_is_found_by_random_programs(monkeypatch):
                 check(seed)
     finally:
         wrong.rules["x"] = rule
-        wrong._plans.clear()
+        wrong.plans.clear()
