@@ -95,7 +95,7 @@ def ancestors(roots, since=0):
 _serial = operator.attrgetter("serial")
 
 
-class Gradients:
+class Gradients(dict):
     """What has arrived so far at each Node and leaf; the sum over all paths.
 
     A first contribution is only borrowed, for the rule may have returned an array that others hold,
@@ -103,25 +103,20 @@ class Gradients:
     """
 
     def __init__(self):
-        self.found, self.owned = {}, set()
+        self.owned = set()
 
     def add(self, key, grad):
         """Add a contribution to what arrived at `key`."""
-        before = self.found.get(key)
+        before = self.get(key)
         if before is None:
-            self.found[key] = grad
+            self[key] = grad
         elif key in self.owned:
             before += grad
-            self.found[key] = before
+            self[key] = before
         else:
-            self.found[key] = total = before + grad
+            self[key] = total = before + grad
             if type(total) in backend.array_types():
                 self.owned.add(key)
-
-    def pop(self, key):
-        """Take what arrived at `key`; None if nothing did."""
-        self.owned.discard(key)
-        return self.found.pop(key, None)
 
 
 def propagate(seeds, stop_at=(), lift=None, release=True, since=0):
@@ -145,7 +140,7 @@ def propagate(seeds, stop_at=(), lift=None, release=True, since=0):
     guard = mode.guard
     with np.errstate(all="ignore"):
         for node in ancestors([key for key, _ in seeds], since):
-            g = grads.pop(node)
+            g = grads.pop(node, None)
             if g is None:
                 continue
             if node.hooks:
@@ -167,10 +162,10 @@ def pull(node, g, grads, lift):
     plan, inputs = node.plan, node.inputs
     if plan.kept or plan.keep_out:
         check_unchanged(node)
-    for k, rule in plan.pulls:
-        contribute(rule(g, node, lift), inputs[k], grads)
-    for places, rule in plan.joint_pulls:
-        for k, grad in zip(places, rule(g, node, lift)):
+    for k, pull_one in plan.pulls:
+        contribute(pull_one(g, node, lift), inputs[k], grads)
+    for places, pull_all in plan.joint_pulls:
+        for k, grad in zip(places, pull_all(g, node, lift)):
             if k is not None:
                 contribute(grad, inputs[k], grads)
 
@@ -203,15 +198,18 @@ def unbroadcast(grad, shape):
 
 def check_unchanged(node):
     """Raise if a value that this Node keeps for backward has been overwritten since."""
-    memories = [getattr(node.inputs[k], "_memory", None) for k in node.plan.kept]
+    for k in node.plan.kept:
+        _check_memory(getattr(node.inputs[k], "_memory", None), node)
     if node.plan.keep_out:
-        memories.append(node.memory)
-    for memory in memories:
-        if memory is not None and memory.written > node.serial:
-            raise InplaceError(message(
-                f"backward: a value that {node.op.name} needs was changed in place after it was saved.",
-                [("output of", f"{node.op.name} {node.shape}"), ("changed by", memory.by)],
-                "make the change on a copy (x = x + y instead of x += y), or after backward."))
+        _check_memory(node.memory, node)
+
+
+def _check_memory(memory, node):
+    if memory is not None and memory.written > node.serial:
+        raise InplaceError(message(
+            f"backward: a value that {node.op.name} needs was changed in place after it was saved.",
+            [("output of", f"{node.op.name} {node.shape}"), ("changed by", memory.by)],
+            "make the change on a copy (x = x + y instead of x += y), or after backward."))
 
 
 def run_hooks(hooks, g):
@@ -282,7 +280,7 @@ def backward(loss, gradient=None, retain_graph=None, create_graph=False):
     tensor(7.)
     """
     grads, _ = _run([(loss, seed_of(loss, gradient, "backward"))], (), retain_graph, create_graph)
-    for leaf, grad in grads.found.items():
+    for leaf, grad in grads.items():
         accumulate(leaf, grad, leaf in grads.owned)
 
 
@@ -339,7 +337,7 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
             raise GradientError(message(f"grad: input {k} does not require a gradient.", [("input", x.shape)],
                                         "create it with requires_grad=True."))
     grads, passed = _run(pairs, [source(x) for x in inputs], retain_graph, create_graph)
-    found = {**passed, **grads.found}
+    found = {**passed, **grads}
     results = [found.get(source(x)) for x in inputs]
     for k, result in enumerate(results):
         if result is None and not allow_unused:

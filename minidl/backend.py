@@ -12,7 +12,6 @@ import functools
 import importlib
 import os
 import sys
-from collections.abc import Callable
 
 import numpy as np
 
@@ -36,12 +35,10 @@ class Backend:
             leaves moving to the user.
     """
 
-    adopt: Callable | None = None
-
     def __init__(self, name, xp, array_type, to_host, from_host, synchronize=lambda: None):
         self.name, self.xp, self.array_type = name, xp, array_type
         self.to_host, self.from_host, self.synchronize = to_host, from_host, synchronize
-        self.kernels = {}
+        self.kernels, self.adopt = {}, None
 
     def rng(self, seed_sequence):
         """A fresh bit stream on this device, with NumPy's `Generator` spelling."""

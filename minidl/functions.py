@@ -82,24 +82,24 @@ def cast(x, dtype):
 
 def floating(x):
     """x as a tensor of floats: integers and booleans become float32."""
-    x = as_tensor(x)
+    x = x if isinstance(x, Tensor) else as_tensor(x)
     return x if x.array.dtype.kind == "f" else cast(x, default_dtype)
 
 
 # ---------------------------------------------------------------------- arithmetic
 def add(input, other, *, alpha=1):
     """input + alpha * other."""
-    return apply(ops.add, matched(input, other if alpha == 1 else other * alpha), {})
+    return apply(ops.add, matched(input, other if alpha == 1 else other * alpha))
 
 
 def sub(input, other, *, alpha=1):
     """input - alpha * other."""
-    return apply(ops.sub, matched(input, other if alpha == 1 else other * alpha), {})
+    return apply(ops.sub, matched(input, other if alpha == 1 else other * alpha))
 
 
 def mul(input, other):
     """input * other."""
-    return apply(ops.mul, matched(input, other), {})
+    return apply(ops.mul, matched(input, other))
 
 
 def div(input, other, *, rounding_mode=None):
@@ -115,40 +115,40 @@ def div(input, other, *, rounding_mode=None):
             message(f"div: unknown rounding mode {rounding_mode!r}.", [("known", "None, 'floor', 'trunc'")])
         )
     x, y = (floating(v) if isinstance(v, Tensor) else v for v in (x, y))
-    return apply(ops.div, (x, y), {})
+    return apply(ops.div, (x, y))
 
 
 def floor_divide(input, other):
     """How often `other` goes into `input`, rounded down."""
-    return apply(ops.floor_divide, matched(input, other), {})
+    return apply(ops.floor_divide, matched(input, other))
 
 
 def remainder(input, other):
     """input modulo other, with the sign of `other`."""
-    return apply(ops.remainder, matched(input, other), {})
+    return apply(ops.remainder, matched(input, other))
 
 
 def pow(input, exponent):
     """input to the power exponent."""
     x, y = matched(input, exponent)
     if isinstance(y, (int, float)) and y == 2:
-        return apply(ops.square, (x,), {})
-    return apply(ops.pow, (x, y), {})
+        return apply(ops.square, (x,))
+    return apply(ops.pow, (x, y))
 
 
 def maximum(input, other):
     """The larger of the two, number by number."""
-    return apply(ops.maximum, matched(input, other), {})
+    return apply(ops.maximum, matched(input, other))
 
 
 def minimum(input, other):
     """The smaller of the two, number by number."""
-    return apply(ops.minimum, matched(input, other), {})
+    return apply(ops.minimum, matched(input, other))
 
 
 def logaddexp(input, other):
     """log(exp(input) + exp(other)), which never overflows."""
-    return apply(ops.logaddexp, matched(input, other), {})
+    return apply(ops.logaddexp, matched(input, other))
 
 
 def where(condition, input=None, other=None):
@@ -157,7 +157,7 @@ def where(condition, input=None, other=None):
         return nonzero(condition, as_tuple=True)
     if not isinstance(input, Tensor) and not isinstance(other, Tensor):
         input = tensor(input)
-    return apply(ops.where, (as_tensor(condition), *matched(input, other)), {})
+    return apply(ops.where, (as_tensor(condition), *matched(input, other)))
 
 
 def clamp(input, min=None, max=None):
@@ -174,18 +174,18 @@ def clamp(input, min=None, max=None):
 
 def _bounded(x, bound, beyond):
     x, bound = matched(x, bound)
-    return apply(ops.where, (apply(beyond, (x, bound), {}), bound, x), {})
+    return apply(ops.where, (apply(beyond, (x, bound)), bound, x))
 
 
 def _unary(op):
     def function(input):
-        return apply(op, (as_tensor(input),), {})
+        return apply(op, (as_tensor(input),))
     return _named(function, op)
 
 
 def _unary_of_floats(op):
     def function(input):
-        return apply(op, (floating(input),), {})
+        return apply(op, (floating(input),))
     return _named(function, op)
 
 
@@ -207,9 +207,9 @@ logical_not, isnan, isinf, isfinite = map(_unary, (ops.logical_not, ops.isnan, o
 def round(input, *, decimals=0):
     """The nearest whole number (halves to the even one), or the nearest with some decimals."""
     if not decimals:
-        return apply(ops.round, (as_tensor(input),), {})
+        return apply(ops.round, (as_tensor(input),))
     scale = 10.0 ** decimals
-    return apply(ops.round, (input * scale,), {}) / scale
+    return apply(ops.round, (input * scale,)) / scale
 
 
 def log2(input):
@@ -229,13 +229,13 @@ def rsqrt(input):
 
 def reciprocal(input):
     """1 / input."""
-    return apply(ops.div, (1, floating(input)), {})
+    return apply(ops.div, (1, floating(input)))
 
 
 # ---------------------------------------------------------------------- comparisons
 def _comparison(op):
     def function(input, other):
-        return apply(op, matched(input, other), {})
+        return apply(op, matched(input, other))
     return _named(function, op)
 
 
@@ -770,7 +770,7 @@ def getitem(input, key):
         return apply(ops.getitem, (input,), {"key": key})
     if shape_of(key) and key.dtype.kind in "iu" and input.ndim:
         return apply(ops.take, (input, Tensor(key)), {"dim": 0})
-    return apply(ops.take_at, (input, Tensor(positions(input.shape, key, backend.of(input.array).xp))), {})
+    return apply(ops.take_at, (input, Tensor(positions(input.shape, key, backend.of(input.array).xp))))
 
 
 def setitem(input, key, value):
@@ -780,7 +780,7 @@ def setitem(input, key, value):
         place = Tensor(positions(input.shape, key, backend.of(input.array).xp))
         value = cast(as_tensor(value, device=input.device), input.dtype)
         value = reshape(value, value.shape[value.ndim - place.ndim:]) if value.ndim > place.ndim else value
-        new = apply(ops.overwrite, (input.alias(), value, place), {})
+        new = apply(ops.overwrite, (input.alias(), value, place))
         input.become(new, "x[...] = y")
         return
     input.check_writable("x[...] = y")
@@ -835,7 +835,7 @@ def gather(input, dim, index):
     if input.ndim == 0:
         return reshape(gather(reshape(input, (1,)), 0, reshape(index, (-1,))), index.shape)
     if not index.numel():                             # nothing picked; PyTorch does not look at the axes then
-        return apply(ops.take_at, (input, index), {})
+        return apply(ops.take_at, (input, index))
     dim = axis_of(dim, input.ndim, "gather")
     _check_index(input, dim, index, "gather")
     for k, n in enumerate(index.shape):               # the index may name fewer rows than there are
@@ -875,7 +875,7 @@ def scatter(input, dim, index, src, *, reduce=None):
     place = _places(input, axis_of(dim, input.ndim, "scatter"), index, "scatter")
     if isinstance(src, Tensor):
         src = cast(src[tuple(slice(0, n) for n in index.shape)], input.dtype)
-    return reshape(apply(ops.overwrite, (input, src, place), {}), shape)
+    return reshape(apply(ops.overwrite, (input, src, place)), shape)
 
 
 def _scatter_multiply(x, dim, index, src):
@@ -927,7 +927,7 @@ def masked_select(input, mask):
 def masked_fill(input, mask, value):
     """`value` where the mask is True, `input` elsewhere."""
     value = cast(value, input.dtype) if isinstance(value, Tensor) else input.dtype.type(value).item()
-    return apply(ops.where, (mask, value, input), {})
+    return apply(ops.where, (mask, value, input))
 
 
 def nonzero(input, *, as_tuple=False):
@@ -1003,10 +1003,10 @@ def matmul(input, other):
     y = unsqueeze(y, 1) if other.ndim == 1 else y
     if y.ndim == 2 and x.ndim > 2:  # one matrix for the whole batch: one large product
         out = reshape(
-            apply(ops.matmul, (reshape(x, (math.prod(x.shape[:-1]), x.shape[-1])), y), {}), (*x.shape[:-1], y.shape[-1])
+            apply(ops.matmul, (reshape(x, (math.prod(x.shape[:-1]), x.shape[-1])), y)), (*x.shape[:-1], y.shape[-1])
         )
     else:
-        out = apply(ops.matmul, (x, y), {})
+        out = apply(ops.matmul, (x, y))
     if input.ndim == 1:
         out = squeeze(out, -2)
     return squeeze(out, -1) if other.ndim == 1 else out

@@ -20,7 +20,7 @@ def inv(A):
             [0.  , 0.25]])
     """
     square("inv", A.shape)
-    return apply(ops.inverse, (floating(A),), {})
+    return apply(ops.inverse, (floating(A),))
 
 
 def solve(A, B):
@@ -38,7 +38,7 @@ def solve(A, B):
         raise ShapeError(message("solve: B must be a vector or matrices.", [("A", A.shape), ("B", B.shape)]))
     A, B = matched(floating(A), floating(B))
     vector = B.ndim == 1 or B.shape == A.shape[:-1]
-    X = apply(ops.solve, (A, unsqueeze(B, -1) if vector else B), {})
+    X = apply(ops.solve, (A, unsqueeze(B, -1) if vector else B))
     return squeeze(X, -1) if vector else X
 
 
@@ -54,4 +54,4 @@ def cholesky(A):
             [1., 2.]])
     """
     square("cholesky", A.shape)
-    return apply(ops.cholesky, (floating(A),), {})
+    return apply(ops.cholesky, (floating(A),))

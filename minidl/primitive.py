@@ -51,8 +51,8 @@ class Plan:
     Attributes:
         kept: the places of the inputs whose values a rule will ask for; `keep` says the same for each input.
         keep_out: whether a rule will ask for the output.
-        pulls: `(place, rule)` pairs; the rule gives the gradient of the input at that place.
-        joint_pulls: `(places, rule)` pairs; the rule gives several, of which None in `places` is not wanted.
+        pulls: `(place, pull)` pairs; `pull(g, node, lift)` gives the gradient of the input at that place.
+        joint_pulls: `(places, pull)` pairs; `pull` gives several, of which None in `places` is not wanted.
     """
 
     __slots__ = ("joint_pulls", "keep", "keep_out", "kept", "pulls")
@@ -60,12 +60,28 @@ class Plan:
     def __init__(self, op, wanted, count):
         rules = [op.rule_for(k) if wanted >> k & 1 else None for k in range(count)]
         distinct = {id(rule): rule for rule in rules if rule is not None}.values()
-        self.pulls = [(k, rule) for k, rule in enumerate(rules) if rule is not None and not rule.joint]
-        self.joint_pulls = [(tuple(k if rules[k] is rule else None for k in rule.places(count)), rule)
+        self.pulls = [(k, rule.pull) for k, rule in enumerate(rules) if rule is not None and not rule.joint]
+        self.joint_pulls = [(tuple(k if rules[k] is rule else None for k in rule.places(count)), rule.pull)
                             for rule in distinct if rule.joint]
         self.keep_out = any(rule.wants_out for rule in distinct)
         self.keep = tuple(any(op.inputs[op.place(k)] in rule.wants for rule in distinct) for k in range(count))
         self.kept = tuple(k for k, keep in enumerate(self.keep) if keep)
+
+
+class Plans(dict):
+    """The Plans of an op, each made when it is first asked for.
+
+    The key is a number with a bit set for each input that wants a gradient, and a leading one, which says how many
+    inputs there are: 0b101 means two, of which the first wants a gradient.
+    """
+
+    def __init__(self, op):
+        self.op = op
+
+    def __missing__(self, mask):
+        count = mask.bit_length() - 1
+        self[mask] = plan = Plan(self.op, mask - (1 << count), count)
+        return plan
 
 
 class Rule:
@@ -75,29 +91,40 @@ class Rule:
         op: the primitive it belongs to.
         inputs: names of the inputs whose gradients it returns.
         function: the rule as it was written.
+
+    Attributes:
+        pull: `pull(g, node, lift)` gives the gradients for a Node. `lift` is None, and everything is an array; or it
+            is a function from Node to Tensor, and everything is a tensor.
     """
 
-    __slots__ = ("function", "joint", "op", "inputs", "takes", "wants", "wants_out")
+    __slots__ = ("function", "inputs", "joint", "op", "pull", "wants", "wants_out")
 
     def __init__(self, op, inputs, function):
-        self.op, self.function, self.inputs = op, function, inputs
+        self.op, self.inputs, self.function = op, inputs, function
         self.joint = len(inputs) > 1 or op.variadic
         names = list(inspect.signature(function).parameters)
         if names[:1] != ["g"]:
             raise ArgumentError(message(f"{op.name}: a gradient rule takes g, the gradient of the output, first.",
                                         [("rule", f"({', '.join(names)})")]))
-        self.takes = [_take(op, name) for name in names[1:]]
+        self.pull = _bound(function, [_take(op, name) for name in names[1:]])
         self.wants, self.wants_out = set(names), "out" in names
 
     def places(self, count):
         """Which of the `count` inputs of a call its gradients belong to."""
         return range(count) if self.op.variadic else [self.op.inputs.index(name) for name in self.inputs]
 
-    def __call__(self, g, node, lift):
-        """The gradients for `node`; with `lift`, a function from Node to Tensor, everything is a tensor."""
-        if not self.takes:
-            return self.function(g)
-        return self.function(g, *[take(node, lift) for take in self.takes])
+
+def _bound(function, takes):
+    """A rule that finds its arguments itself. Most take one or two: for these no list is made, as it takes longer."""
+    if not takes:
+        return lambda g, node, lift: function(g)
+    if len(takes) == 1:
+        (take,) = takes
+        return lambda g, node, lift: function(g, take(node, lift))
+    if len(takes) == 2:
+        first, second = takes
+        return lambda g, node, lift: function(g, first(node, lift), second(node, lift))
+    return lambda g, node, lift: function(g, *[take(node, lift) for take in takes])
 
 
 def _take(op, name):
@@ -152,7 +179,7 @@ class Primitive:
         self.dtype, self.view, self.differentiable = dtype, view, differentiable
         self.inputs, self.settings, self.variadic = _read_signature(forward)
         self.optional = self._defaults() & set(self.inputs)
-        self.rules, self._plans, self._shape = {}, {}, None
+        self.rules, self.plans, self._shape = {}, Plans(self), None
 
     def __call__(self, *args, **meta):
         for arg in args:
@@ -168,15 +195,18 @@ class Primitive:
         """
         forward = device.kernels.get(self.name, self.forward)
         try:
-            return forward(device.xp, *arrays, **meta)
+            return forward(device.xp, *arrays, **meta) if meta else forward(device.xp, *arrays)
         except (ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
             if isinstance(error, MinidlError):
                 raise
             problem = error
         known = self._explanation(arrays, meta)
-        if known is not None:
-            raise known
-        raise self._in_our_words(problem, arrays) from problem
+        try:
+            if known is not None:
+                raise known
+            raise self._in_our_words(problem, arrays) from problem
+        finally:
+            del known, problem           # an error holds this frame: held by it in turn, neither could go
 
     def _explanation(self, arrays, meta):
         """What the shape rule has against these inputs; None if nothing."""
@@ -219,7 +249,7 @@ class Primitive:
         def register(function):
             rule = Rule(self, inputs, function)
             self.rules.update(dict.fromkeys(inputs, rule))
-            self._plans.clear()
+            self.plans.clear()
             return function
         return register
 
@@ -249,17 +279,6 @@ class Primitive:
         if self.dtype != "same":
             return np.dtype(self.dtype)
         return np.result_type(*dtypes)
-
-    def plan(self, mask):
-        """The Plan for a call: `mask` has a bit set for each input that wants a gradient, and a leading one.
-
-        The leading one says how many inputs there are: 0b101 means two, of which the first wants a gradient.
-        """
-        found = self._plans.get(mask)
-        if found is None:
-            count = mask.bit_length() - 1
-            found = self._plans[mask] = Plan(self, mask - (1 << count), count)
-        return found
 
     def place(self, k):
         """Where the name of input `k` stands in `inputs`: all inputs of a variadic op share one."""

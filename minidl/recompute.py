@@ -8,7 +8,7 @@ from . import random
 from .autograd import ancestors, enable_grad, propagate
 from .errors import ArgumentError, InplaceError, message
 from .primitive import Primitive
-from .tensor import Node, Tensor, clock, source, wrap
+from .tensor import Node, Tensor, clock, noted, source, wrap
 
 
 class _Rerun:
@@ -53,8 +53,8 @@ def checkpoint(function, *args, **kwargs):
         with enable_grad(), _as_before(before):
             fresh = function(*args, **kwargs)
         grads, _ = propagate([(source(fresh), g)], lift=lift, release=lift is None, since=begin)
-        return tuple(grads.found.get(border) for border in borders)
-    node = Node(RUN_AGAIN, tuple(borders), {}, None, _Rerun(again, len(borders)), out.shape, out.dtype)
+        return tuple(grads.get(border) for border in borders)
+    node = noted(RUN_AGAIN, borders, {}, _Rerun(again, len(borders)), out)
     return wrap(out.array, node)
 
 

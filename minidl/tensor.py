@@ -11,6 +11,7 @@ Methods such as `x.sum(dim=1)` are the functions of the same name; functions.py 
 """
 import itertools
 import threading
+import types
 import weakref
 
 import numpy as np
@@ -81,11 +82,6 @@ class Node:
 
     __slots__ = ("dtype", "hooks", "inputs", "line", "memory", "meta", "op", "out", "plan", "serial", "shape")
 
-    def __init__(self, op, inputs, meta, out, plan, shape, dtype):
-        self.op, self.inputs, self.meta, self.out, self.plan = op, inputs, meta, out, plan
-        self.shape, self.dtype, self.serial = shape, dtype, next(clock)
-        self.memory = self.hooks = None
-
     @property
     def name(self):
         """The name of the op."""
@@ -97,12 +93,22 @@ class Node:
 
     def release(self):
         """Let go of all values kept for backward; the shape of the graph stays, so that it can be drawn."""
-        if self.plan.kept:
-            self.inputs = self.parents()
+        for k in self.plan.kept:
+            self.inputs[k] = source(self.inputs[k])
         self.out = self.plan = None
 
     def __repr__(self):
         return f"<Node {self.serial}: {self.op.name} -> {self.shape}>"
+
+
+def noted(op, inputs, meta, plan, out):
+    """The Node of a step that has just made `out`."""
+    node = Node()
+    node.op, node.inputs, node.meta = op, inputs, meta
+    node.plan, node.out, node.serial = plan, out if plan.keep_out else None, next(clock)
+    node.shape, node.dtype = out.shape, out.dtype
+    node.memory = node.hooks = None
+    return node
 
 
 def source(value):
@@ -111,9 +117,10 @@ def source(value):
 
 
 NUMBERS = frozenset((int, float, bool, *np.sctypeDict.values()))      # they live on any device
+NO_SETTINGS = types.MappingProxyType({})
 
 
-def apply(op, args, meta):
+def apply(op, args, meta=NO_SETTINGS):
     """Run `op`; if an input requires a gradient and recording is on, remember the step in a Node.
 
     Args:
@@ -149,14 +156,13 @@ def apply(op, args, meta):
     data = op.run(device, arrays, meta)
     if type(data) is not device.array_type and type(data) not in backend.array_types():
         data = device.xp.asarray(data)                # NumPy turns 0-d results into scalars
-    out = wrap(data)
+    node = None
     if mask and mode.recording and op.differentiable and data.dtype.kind == "f":
-        plan = op.plan(bit | mask)
+        plan = op.plans[bit | mask]
         for k in plan.kept:                           # a rule will ask for this value: keep the tensor itself
             sources[k] = args[k]
-        kept_out = data if plan.keep_out else None
-        out.node = Node(op, tuple(sources), meta, kept_out, plan, data.shape, data.dtype)
-        out.requires_grad = True
+        node = noted(op, sources, meta, plan, data)
+    out = wrap(data, node)
     if op.view:
         _share_memory(op, args[0], meta, out)
     if watchers:
@@ -535,7 +541,7 @@ class Tensor(Recordable):
         positions = backend.of(base.array).xp.arange(base.numel()).reshape(base.shape)
         for op, meta in view.steps:
             positions = op(positions, **meta)
-        patched = apply(_registered("overwrite"), (base.alias(), new, positions), {})
+        patched = apply(_registered("overwrite"), (base.alias(), new, positions))
         base.node, base.requires_grad = patched.node, True
         again = base
         for op, meta in view.steps:

@@ -225,6 +225,10 @@ for _name in ("cumsum", "argsort", "softmax", "log_softmax"):
     sample(_name, (4,), dim=0)
     sample(_name, (3, 0), dim=1)
 
+sample("class_losses", (4, 3), below(3, 4))
+sample("class_losses", (0, 3), below(3, 0))
+sample("one_hot", below(3, 4), count=3, dtype=np.float64)
+
 # ---------------------------------------------------------------------- shape
 sample("reshape", (2, 3, 2), shape=(3, 4))
 sample("reshape", (1, 1), shape=())
@@ -269,6 +273,9 @@ sample("matmul", (2, 3), (3, 4))
 sample("matmul", (2, 1, 2, 3), (3, 3, 2))
 sample("matmul", (2, 0), (0, 3))
 sample("matmul", (0, 2), (2, 3))
+sample("affine", (2, 3), (4, 3))
+sample("affine", (5, 3), (4, 3), (4,))
+sample("affine", (0, 3), (4, 3), (4,))
 
 # ---------------------------------------------------------------------- linalg
 def _definite():

@@ -404,7 +404,7 @@ def test_a_wrong_rule_is_found(monkeypatch, fault):
                 check(seed)
     finally:
         op.rules["x"] = before
-        op._plans.clear()
+        op.plans.clear()
 
 
 def test_an_engine_that_trusts_what_was_overwritten_is_found(monkeypatch):

@@ -335,9 +335,7 @@ def a_loader():
 
 PROGRAMS = [perceptron, lstm, gru_cell, conv, an_exception_in_forward, an_exception_in_backward,
             an_exception_in_a_hook, retained_gradients_and_hooks, graphs_of_gradients, changes_in_place,
-            a_graph_that_is_kept, a_loader,
-            pytest.param(an_error_of_an_op, marks=pytest.mark.xfail(
-                reason="Primitive.run holds the error it raises in a local variable: a cycle"))]
+            a_graph_that_is_kept, a_loader, an_error_of_an_op]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -249,7 +249,7 @@ def cell(monkeypatch):
         exec(compile(code, name, "exec"), names)
         return names
     yield run
-    md.ops.tanh._plans.clear()
+    md.ops.tanh.plans.clear()
     for name in set(registry) - before:
         del registry[name]
 

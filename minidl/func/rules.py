@@ -7,6 +7,7 @@ without a rule runs on one example after the other.
 import numpy as np
 
 from .. import backend, ops
+from ..ops.linear import swap
 from ..primitive import registry, shape_of
 
 RULES = {}
@@ -222,6 +223,15 @@ def _matmul(op, values, split, meta):
     return op(*[ranked(v, s, rank) for v, s in zip(values, split)])
 
 
+@rule("affine")
+def _affine(op, values, split, meta):
+    if split[0] and not any(split[1:]):                           # one weight for all examples: more rows
+        return cut(op(merged(values[0], 0), *values[1:]), 0, values[0].shape[0])
+    x, w, *b = values
+    out = ops.matmul(x, swap(w))
+    return ops.add(out, ranked(b[0], split[2], 2)) if b else out
+
+
 # The channels of all examples side by side are groups that do not see each other.
 GROUPED = {"conv2d": (1, 0), "conv2d_input_grad": (1, 0), "conv2d_weight_grad": (1, 1)}
 RESULT_AXIS = {"conv2d": 1, "conv2d_input_grad": 1, "conv2d_weight_grad": 0}
@@ -238,8 +248,8 @@ def _convolution(op, values, split, meta):
     return moved(cut(op(*joined, **{**meta, "groups": meta["groups"] * count}), axis, count), axis, 0)
 
 
-@rule("max_pool2d", "max_pool2d_unpool", "max_pool2d_pick")
-def _pool(op, values, split, meta):
+@rule("max_pool2d", "max_pool2d_unpool", "max_pool2d_pick", "class_losses", "one_hot")
+def _one_batch(op, values, split, meta):
     count = count_of(values, split)
     return cut(op(*[merged(in_front(v, s, count), 0) for v, s in zip(values, split)], **meta), 0, count)
 

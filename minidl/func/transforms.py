@@ -141,7 +141,7 @@ def _pushed(node, tangents, create_graph):
     pulled = Gradients()
     with enable_grad():
         pull(node, u, pulled, lift_output if create_graph else None)
-    pairs = [(g, tangents[key]) for key, g in pulled.found.items()
+    pairs = [(g, tangents[key]) for key, g in pulled.items()
              if key in tangents and isinstance(g, Tensor) and g.requires_grad]
     if not pairs:
         return None

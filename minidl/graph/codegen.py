@@ -9,8 +9,8 @@
 Steps that are a single NumPy function are called as such, and write over memory that nobody needs any more where
 plan.py found some. All others call the op's kernel, the one that the device has.
 """
-import linecache
 import itertools
+import linecache
 
 import numpy as np
 
@@ -130,6 +130,7 @@ class Program:
 def _safe(names):
     """Names of Nodes that no kernel can have: those that could clash get an underscore behind them."""
     import keyword
+
     from ..primitive import registry
     taken = {*registry, "np", "program", "float", "const"}
     return {node: f"{name}_" if name in taken or keyword.iskeyword(name) or name[0] in "c" and name[1:].isdigit()

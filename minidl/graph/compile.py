@@ -18,19 +18,18 @@ import threading
 
 import numpy as np
 
-from .. import autograd, backend
-from ..autograd import enable_grad, no_grad
+from .. import autograd
+from ..autograd import no_grad
 from ..errors import ArgumentError, TraceError, message
 from ..func.trees import leaves, rebuilt
 from ..nn.module import observers
 from ..primitive import Primitive
-from ..tensor import Node, Tensor, mode, wrap
+from ..tensor import Tensor, mode, noted, wrap
 from .codegen import Program
 from .ir import Graph
 from .passes import optimise
 from .symbols import PLACEHOLDER, PYTHON, Symbol, source_node
 from .trace import Tracer, active, look_up
-
 
 ANY = object()        # in place of what a gradient was before: the function clears it itself
 
@@ -213,7 +212,8 @@ class Run:
                 return f"{type(module).__name__} is in {'training' if module.training else 'evaluation'} now"
         for node, question, other, answer in self.tracer.guards:
             value = look_up(node.meta["owner"], node.meta["key"]) if node.meta else None
-            if value is None or (PYTHON[question](value) if other is None else PYTHON[question](value, other)) != answer:
+            given = (value,) if other is None else (value, other)
+            if value is None or PYTHON[question](*given) != answer:
                 return f"the setting {node.meta.get('name')} is {value} now"
         for x, before in self.leaf_grads:
             if before is not ANY and x.grad is not before:
@@ -284,7 +284,7 @@ class Run:
                 values += [look_up(n.meta["owner"], n.meta["key"]) for n in program.graph.scalars]
                 found = iter(program.run(*values))
                 return tuple(next(found) if known else None for known in order)
-            y.node = Node(COMPILED, sources, {}, None, _Pull(pull, len(sources)), y.shape, y.dtype)
+            y.node = noted(COMPILED, list(sources), {}, _Pull(pull, len(sources)), y)
             y.requires_grad = True
 
     def _pull_program(self, k, leaves_):
@@ -338,7 +338,9 @@ class _Kind:
 
 
 def _difference(old, new):
-    return f"the arguments are {new[1:-5] if new.endswith(', {})') else new}, not {old[1:-5] if old.endswith(', {})') else old}"
+    return f"the arguments are {_short(new)}, not {_short(old)}"
 
 
-assert backend and enable_grad
+def _short(signature):
+    """The arguments without the brackets around them, and without keyword arguments if there are none."""
+    return signature[1:-len(", {})")] if signature.endswith(", {})") else signature

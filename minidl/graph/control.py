@@ -5,12 +5,13 @@ input of the Node.
 """
 import numpy as np
 
-from .. import autograd, functions as md, ops
+from .. import autograd, ops
+from .. import functions as md
 from ..autograd import enable_grad
 from ..errors import GradientError, ShapeError, message
 from ..tensor import Node, Tensor, apply, clock, watchers, wrap
 from .ir import Graph, evaluate
-from .symbols import PLACEHOLDER, Symbol, source_node
+from .symbols import PLACEHOLDER, Symbol, new_node, source_node
 from .trace import graph_op
 
 
@@ -54,8 +55,13 @@ def recorded(function, arguments=()):
     new.update({n: source_node(PLACEHOLDER, n.shape, n.dtype, name=f"in{k}") for k, n in enumerate(outer)})
     for node in Graph([], [y.array.node for y in outs]).nodes:
         if node not in new and node.serial > start:
-            new[node] = Node(node.op, tuple(new[x] if isinstance(x, Node) else x for x in node.inputs), node.meta,
-                             None, None, node.shape, node.dtype)
+            new[node] = new_node(
+                node.op,
+                tuple(new[x] if isinstance(x, Node) else x for x in node.inputs),
+                node.meta,
+                node.shape,
+                node.dtype,
+            )
     graph = Graph([*arguments, *(new[n] for n in outer)], [new[y.array.node] for y in outs])
     return graph, [seen[n] for n in outer]
 
@@ -100,9 +106,13 @@ def _pulled(part, values, g, places):
         with enable_grad():
             for k in places:
                 tensors[k].requires_grad = True
-            (y,) = evaluate(part.graph, {n: tensors[k] for n, k in zip(part.graph.inputs, part.places)}, on_tensors=True)[0]
+            (y,) = evaluate(
+                part.graph, {n: tensors[k] for n, k in zip(part.graph.inputs, part.places)}, on_tensors=True
+            )[0]
             wanted = [tensors[k] for k in places]
-            found = autograd.grad(y, wanted, tensors[-1], allow_unused=True) if y.requires_grad else [None] * len(wanted)
+            found = (
+                autograd.grad(y, wanted, tensors[-1], allow_unused=True) if y.requires_grad else [None] * len(wanted)
+            )
         rows = [md.zeros_like(x) if f is None else f for f, x in zip(found, wanted)]
         return [md.cat([md.reshape(r, (-1,)).to(g.dtype) for r in rows])]
     graph, _ = recorded(function, inputs)
@@ -154,8 +164,13 @@ def _(*values, test, body, count):
 
 @loop.grad("values")
 def _(g):
-    raise GradientError(message("while_loop: how often the loop will run is not known when the graph is written, so "
-                                "its gradient cannot be.", try_="a Python loop of fixed length, or nn.RNN and nn.LSTM."))
+    raise GradientError(
+        message(
+            "while_loop: how often the loop will run is not known when the graph is written, so "
+            "its gradient cannot be.",
+            try_="a Python loop of fixed length, or nn.RNN and nn.LSTM.",
+        )
+    )
 
 
 @graph_op

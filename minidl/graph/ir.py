@@ -12,7 +12,7 @@ from .. import backend
 from ..autograd import ancestors
 from ..errors import TraceError, message
 from ..tensor import Node
-from .symbols import PLACEHOLDER, SCALAR, SOURCES, VARIABLE, Share, Size, inferred
+from .symbols import PLACEHOLDER, SCALAR, SOURCES, VARIABLE, Share, Size, inferred, new_node
 
 EXAMPLES = (7919, 7927, 7933, 7937, 7949, 7951, 7963, 7993)       # of open sizes: primes that no network has by chance
 
@@ -154,7 +154,7 @@ def with_inputs(node, inputs):
     """The same step on other inputs; the step itself if they are the same."""
     if all(a is b for a, b in zip(inputs, node.inputs)):
         return node
-    return Node(node.op, inputs, node.meta, None, None, node.shape, node.dtype)
+    return new_node(node.op, inputs, node.meta, node.shape, node.dtype)
 
 
 def unique(name, taken):

@@ -8,12 +8,11 @@
 What nobody needs is never part of a graph (`Graph.nodes` starts from what is asked for), so dead code needs no pass.
 Random draws have no inputs and are never folded or merged. Every pass keeps the graph it started from in `history`.
 """
-import numpy as np
 
 from .. import backend, ops
 from ..tensor import Node
-from .ir import Graph, inferred, numbers_in, with_inputs
-from .symbols import Share, Size
+from .ir import inferred, numbers_in, with_inputs
+from .symbols import Share, Size, new_node
 
 LARGE = 65_536          # numbers: constants that are larger are not worth keeping in memory
 
@@ -132,7 +131,7 @@ SIMPLER = {
 def made(op, inputs, meta):
     """A new step; its shape and dtype follow from the op's rules."""
     shape, dtype = inferred(op, inputs, meta)
-    return Node(op, tuple(inputs), meta, None, None, shape, dtype)
+    return new_node(op, tuple(inputs), meta, shape, dtype)
 
 
 # ---------------------------------------------------------------------- common subexpressions
@@ -162,7 +161,7 @@ def join(graph):
     def rule(node, inputs):
         if node.name != "add" or any(user.name == "add" for user in users.get(node, ())):
             return None
-        parts = _slices(Node(node.op, inputs, node.meta, None, None, node.shape, node.dtype))
+        parts = _slices(new_node(node.op, inputs, node.meta, node.shape, node.dtype))
         if parts is None:
             return None
         (axis,), stop = {p[0] for p in parts} if len({p[0] for p in parts}) == 1 else (None,), 0
@@ -201,4 +200,3 @@ def _slices(node):
 
 
 PASSES = (fold, simplify, merge, join)
-assert Graph and np

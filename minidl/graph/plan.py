@@ -39,7 +39,7 @@ class Plan:
 
     def _count_reads(self):
         """The last read of each value, views counted for what they look at."""
-        self.end = {node: -1 for node in self.graph.nodes}
+        self.end = dict.fromkeys(self.graph.nodes, -1)
         for k, node in enumerate(self.steps):
             for x in node.inputs:
                 if isinstance(x, Node):

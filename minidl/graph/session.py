@@ -85,7 +85,9 @@ def builder_at_work():
         TraceError: there is none.
     """
     if current.builder is None:
-        raise TraceError(message("graph: no graph is being built here.", try_="with md.graph.Builder().as_default(): ..."))
+        raise TraceError(
+            message("graph: no graph is being built here.", try_="with md.graph.Builder().as_default(): ...")
+        )
     return current.builder
 
 
@@ -296,7 +298,7 @@ class Session:
             draws = [d for d in self.builder.tracer.draws if d in set(Graph([], outs, updates).nodes)]
             needed = set(Graph([], outs, updates).nodes)
             inputs = [n for n in self.builder.tracer.inputs if n in needed]
-            self._programs[key] = Program(optimise(Graph(inputs, outs, updates, draws))), asked     # keeps the ids alive
+            self._programs[key] = Program(optimise(Graph(inputs, outs, updates, draws))), asked  # keeps the ids alive
         return self._programs[key][0]
 
     def _fed(self, graph, feed_dict):

@@ -18,7 +18,7 @@ from .control import Part, branch, loop, pick
 from .ir import Graph, Update
 from .passes import optimise
 from .session import Initializer, Operation, _node, fitted
-from .symbols import PLACEHOLDER, SCALAR, VARIABLE, Share, Size, source_node
+from .symbols import PLACEHOLDER, SCALAR, VARIABLE, Share, Size, new_node, source_node
 
 FORMAT = "minidl graph 1"
 OPS = {op.name: op for op in (PLACEHOLDER, VARIABLE, SCALAR, branch, loop, pick)}
@@ -229,7 +229,7 @@ class _Reader:
         if op is None:
             raise CheckpointError(message(f"graph.load: a step is called {name!r}, which this minidl does not have."))
         settings = {k: self.setting(v) for k, v in entry["settings"].items()}
-        return Node(op, tuple(map(self.value, entry["inputs"])), settings, None, None, shape, dtype)
+        return new_node(op, tuple(map(self.value, entry["inputs"])), settings, shape, dtype)
 
     def value(self, entry):
         """A Node made before, or a constant."""

@@ -19,7 +19,7 @@ from .. import ops
 from ..errors import InplaceError, TraceError, message
 from ..ops.operators import give_operators
 from ..primitive import Primitive, Recordable, registry
-from ..tensor import Node, Tensor, apply
+from ..tensor import Node, Tensor, apply, clock
 
 
 # ---------------------------------------------------------------------- where values come from
@@ -36,9 +36,17 @@ SCALAR = _source("scalar", "#", "A Python number that is looked up at each run."
 SOURCES = {PLACEHOLDER, VARIABLE, SCALAR}
 
 
+def new_node(op, inputs, meta, shape, dtype):
+    """A Node that nothing has run yet."""
+    node = Node()
+    node.op, node.inputs, node.meta, node.shape, node.dtype = op, inputs, meta, shape, dtype
+    node.serial, node.plan, node.out, node.memory, node.hooks = next(clock), None, None, None, None
+    return node
+
+
 def source_node(op, shape=(), dtype=float, **meta):
     """A Node for a value from outside the graph."""
-    return Node(op, (), meta, None, None, tuple(shape), dtype)
+    return new_node(op, (), meta, tuple(shape), dtype)
 
 
 # ---------------------------------------------------------------------- symbols
@@ -154,9 +162,9 @@ def record(op, args, meta):
     """
     inputs = tuple(a.node if isinstance(a, (Symbol, Scalar)) else a for a in args)
     if args and all(isinstance(a, (Scalar, int, float)) for a in args):
-        return Scalar(Node(op, inputs, meta, None, None, (), float))
+        return Scalar(new_node(op, inputs, meta, (), float))
     shape, dtype = inferred(op, inputs, meta)
-    return Symbol(Node(op, inputs, meta, None, None, shape, dtype))
+    return Symbol(new_node(op, inputs, meta, shape, dtype))
 
 
 def inferred(op, inputs, meta):
@@ -183,7 +191,7 @@ class Scalar(Recordable):
 
     __slots__ = ("asked", "node", "value")
     __array_ufunc__ = None
-    __hash__ = None
+    __hash__ = None                      # type: ignore[assignment]
 
     def __init__(self, node, value=None, asked=None):
         self.node, self.value, self.asked = node, value, asked

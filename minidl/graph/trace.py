@@ -11,7 +11,7 @@ import numpy as np
 from .. import backend
 from ..errors import TraceError, message
 from ..primitive import Primitive, registry
-from ..tensor import Node, Tensor, mode, wrap
+from ..tensor import Tensor, mode, noted, wrap
 from .ir import Graph, Update
 from .symbols import PLACEHOLDER, SCALAR, VARIABLE, Scalar, Symbol, no_number, record, source_node
 
@@ -190,7 +190,7 @@ def _adopted(x):
     if x.requires_grad and x.node is None:
         tracer.leaves.setdefault(id(x), (x, x.grad))
     if x.requires_grad and mode.recording:             # on the tape, a step that leads back to the tensor itself
-        out.node = Node(read, (x.node or x,), {}, None, read.plan(0b11), x.shape, x.dtype)
+        out.node = noted(read, [x.node or x], {}, read.plans[0b11], out)
         out.requires_grad = True
     return out
 

@@ -8,9 +8,8 @@ import operator
 
 import numpy as np
 
-from .. import backend
+from .. import backend, ops
 from .. import functions as md
-from .. import ops
 from .. import random as _random
 from ..creation import ones, zeros
 from ..errors import ArgumentError, DimensionError, DTypeError, ShapeError, message
@@ -166,7 +165,13 @@ def linear(input, weight, bias=None):
                 f"Linear(in_features={found}, ...), or flatten the input first.",
             )
         )
-    return _biased("linear", md.matmul(input, weight.t()), bias)
+    given = [input, weight] if bias is None else [input, weight, bias]
+    if weight.ndim != 2 or len({x.dtype for x in given}) > 1 or (bias is not None and bias.shape != weight.shape[:1]):
+        return _biased("linear", md.matmul(input, weight.t()), bias)
+    if input.ndim == 2:
+        return apply(ops.affine, given)
+    given[0] = input.reshape(math.prod(input.shape[:-1]), input.shape[-1])
+    return apply(ops.affine, given).reshape(*input.shape[:-1], weight.shape[0])
 
 
 def _biased(name, out, bias, trailing=()):
@@ -879,6 +884,13 @@ def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
         weight: one for each class, (C,); the mean is then weighted, too.
         ignore_index: examples with this target do not count.
     """
+    def picked(log_p, axis, index):
+        return -md.squeeze(md.gather(log_p, axis, md.unsqueeze(index, axis)), axis)
+    return _of_classes(picked, input, target, weight, ignore_index, reduction)
+
+
+def _of_classes(losses, input, target, weight, ignore_index, reduction):
+    """Losses of single examples, `losses(input, axis, index)`, weighted by class and reduced."""
     if target.dtype.kind not in "iu":
         raise DTypeError(
             message("nll_loss: classes are given as whole numbers.", [("target", target.dtype)], "target.long().")
@@ -890,11 +902,11 @@ def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
     ignored = target == ignore_index
     index = target.masked_fill(ignored, 0)
     _check_classes(index, input.shape[axis], weight)
-    loss = -md.squeeze(md.gather(input, axis, md.unsqueeze(index, axis)), axis)
-    counts = cast(md.logical_not(ignored), input.dtype)
+    loss, counts = losses(input, axis, index), cast(md.logical_not(ignored), input.dtype)
     if weight is not None:
         counts = counts * weight[index]
-    loss = md.where(ignored, 0.0, loss * counts)
+        loss = loss * counts
+    loss = md.where(ignored, 0.0, loss)
     return md.sum(loss) / md.sum(counts) if reduction == "mean" else _reduced(loss, reduction)
 
 
@@ -922,15 +934,23 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
     """
     if not 0 <= label_smoothing <= 1:
         raise ArgumentError(message(f"cross_entropy: label_smoothing is a share, 0 .. 1, got {label_smoothing}."))
+    if target.dtype.kind != "f" and not label_smoothing:
+        return _of_classes(_class_losses, floating(input), target, weight, ignore_index, reduction)
     axis = 0 if input.ndim == 1 else 1
     log_p = md.log_softmax(input, axis)
     if target.dtype.kind == "f":
         return _cross_entropy_of_probabilities(log_p, target, weight, reduction, label_smoothing, axis)
     loss = nll_loss(log_p, target, weight, ignore_index, reduction)
-    if not label_smoothing:
-        return loss
     spread = _smooth_part(log_p, target, weight, ignore_index, reduction, axis)
     return loss * (1 - label_smoothing) + spread * (label_smoothing / input.shape[axis])
+
+
+def _class_losses(scores, axis, index):
+    """-log softmax(scores) of the right classes. The op wants one row for each example: the classes go last."""
+    if scores.ndim == 2:
+        return apply(ops.class_losses, (scores, index))
+    rows = md.movedim(scores, axis, -1).reshape(index.numel(), scores.shape[axis])
+    return apply(ops.class_losses, (rows, index.reshape(-1))).reshape(index.shape)
 
 
 def _share(weight, value):

@@ -262,7 +262,7 @@ class LSTM(_Recurrent):
 
     def _scan(self, x, states, w_ih, w_hh, b_ih, b_hh, mask):
         xs = F.linear(x, w_ih, None if b_ih is None else b_ih + b_hh)
-        return apply(ops.lstm_scan, (xs, w_hh, *states, *mask), {})
+        return apply(ops.lstm_scan, (xs, w_hh, *states, *mask))
 
 
 class GRU(_Recurrent):
@@ -277,4 +277,4 @@ class GRU(_Recurrent):
             outside, inside = b_hh[:2 * size], b_hh[2 * size:]
             b_ih = b_ih + md.cat([outside, nothing])
         xs = F.linear(x, w_ih, b_ih)
-        return apply(ops.gru_scan, (xs, w_hh, inside, *states, *mask), {})
+        return apply(ops.gru_scan, (xs, w_hh, inside, *states, *mask))

@@ -41,3 +41,40 @@ def swap(x):
     """x with its last two axes exchanged."""
     n = len(x.shape)
     return permute(x, dims=(*range(n - 2), n - 1, n - 2))
+
+
+@primitive(symbol="xWᵀ+b", onnx="Gemm")
+def affine(xp, x, w, b=None):
+    """x W^T + b, what a dense layer computes for each row. x: (N, I), w: (O, I), b: (O,) -> (N, O)."""
+    out = xp.matmul(x, w.T)
+    return out if b is None else out + b
+
+
+@affine.grad("x")
+def _(g, w):
+    return matmul(g, w)
+
+
+@affine.grad("w")
+def _(g, x):
+    return matmul(swap(g), x)
+
+
+@affine.grad("b")
+def _(g):                            # the engine sums over the rows
+    return g
+
+
+@affine.shape
+def _(x, w, b=None):
+    if len(x) != 2 or len(w) != 2 or x[1] != w[1]:
+        raise ShapeError(
+            message(
+                "affine: the columns of the input must match those of the weight.",
+                [("x", x, "N I"), ("w", w, "O I")],
+                "transpose the weight, or check in_features.",
+            )
+        )
+    if b is not None and b != (w[0],):
+        raise ShapeError(message("affine: there must be one bias for each output.", [("w", w, "O I"), ("b", b)]))
+    return x[0], w[0]
