@@ -38,7 +38,7 @@ def output_size(size, kernel, stride, padding, dilation):
 
 
 # ---------------------------------------------------------------------- windows as columns of a matrix
-CACHE = 2**20                        # bytes of columns that the second-level cache holds beside the rest
+CACHE = 2**19                        # bytes of columns that a second-level cache holds beside what else is needed
 
 
 def batch_last(xp, x):
@@ -103,8 +103,7 @@ def conv2d(xp, x, w, *, stride, padding, dilation, groups):
     filters = w.reshape(groups, w.shape[0] // groups, -1)
     out = xp.empty((w.shape[0], *size, x.shape[0]), dtype=np.result_type(x.dtype, w.dtype))
     for rows in portions(xp, windows):
-        part = out[:, rows]
-        part[...] = (filters @ columns(windows, rows, groups)).reshape(part.shape)
+        xp.matmul(filters, columns(windows, rows, groups), out=pixels(out, rows, groups))
     return batch_first(out)
 
 
@@ -122,8 +121,9 @@ def conv2d_input_grad(xp, dy, w, *, size, stride, padding, dilation, groups):
     for rows in portions(xp, windows):
         goal = windows[:, :, :, rows]
         part = (filters @ pixels(dy, rows, groups)).reshape(goal.shape)
-        for i, j in itertools.product(*map(range, kernel)):     # pixels of one place in the window are all different
-            goal[:, i, j] += part[:, i, j]
+        for i, j in itertools.product(*map(range, kernel)):     # the windows' pixels at one place are all different
+            place = goal[:, i, j]
+            place += part[:, i, j]
     return batch_first(dx[:, top:top + h, left:left + wide])
 
 
