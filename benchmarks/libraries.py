@@ -3,17 +3,19 @@
 A library is a class with up to two methods that build a step; a step is a function that trains once and returns the
 loss, as anything that `float` understands:
 
-    network(layers, x, y, weights)    the workloads made of layers
-    chain(x)                          the thousand tiny ops
+    network(workload, x, y, weights)    the workloads made of layers
+    chain(x)                            the thousand tiny ops
 
-Where a method is missing, the library has no op for it. All updates are v <- 0.9 v + g, p <- p - 0.01 v.
+Where a method is missing, the library has no op for it. SGD is v <- 0.9 v + g, p <- p - 0.01 v; Adam is that
+of its paper, with epsilon added after the correction.
 """
+import math
 import types
 from importlib import import_module
 
 import numpy as np
 
-from .workloads import CHAIN_RATE, LINKS, MOMENTUM, RATE, SCALE, SHIFT
+from .workloads import ADAM_RATE, BETAS, CHAIN_RATE, EPS, LINKS, MOMENTUM, RATE, SCALE, SHIFT
 
 # Python numbers become float64 arrays in some libraries, and would turn all that follows into float64.
 SCALE32, SHIFT32 = np.float32(SCALE), np.float32(SHIFT)
@@ -33,12 +35,12 @@ class Torch:
     def prepare(self, model, x):
         return model, x
 
-    def network(self, layers, x, y, weights):
+    def network(self, workload, x, y, weights):
         torch, loss_of = self.torch, self.torch.nn.functional.cross_entropy
-        model = torch.nn.Sequential(*[self.layer(*layer) for layer in layers])
+        model = torch.nn.Sequential(*[self.layer(*layer) for layer in workload.layers])
         model.load_state_dict({name: torch.tensor(w) for name, w in zip(model.state_dict(), weights)})
         model, x = self.prepare(model, torch.tensor(x))
-        y, optimizer = torch.tensor(y), self.optim.SGD(model.parameters(), lr=RATE, momentum=MOMENTUM)
+        y, optimizer = torch.tensor(y), self.optimizer(workload.optimizer, model.parameters())
 
         def step():
             loss = loss_of(model(x), y)
@@ -48,12 +50,19 @@ class Torch:
             return loss
         return step
 
-    def layer(self, kind, shape, setting):
-        nn = self.torch.nn
+    def optimizer(self, kind, params):
+        if kind == "adam":
+            return self.optim.Adam(params, lr=ADAM_RATE, betas=BETAS, eps=EPS)
+        return self.optim.SGD(params, lr=RATE, momentum=MOMENTUM)
+
+    def layer(self, kind, weights, setting, fan):
+        nn, shape = self.torch.nn, weights[0] if weights else None
         if kind == "linear":
             return nn.Linear(shape[1], shape[0])
         if kind == "conv":
             return nn.Conv2d(shape[1], shape[0], shape[2], padding=setting)
+        if kind == "lstm":
+            return last_state(nn.LSTM)(shape[1], shape[0] // 4)
         return nn.MaxPool2d(setting) if kind == "pool" else {"relu": nn.ReLU, "flatten": nn.Flatten}[kind]()
 
     def chain(self, x):
@@ -72,13 +81,22 @@ class Torch:
         return step
 
 
+def last_state(lstm):
+    """A layer that runs an LSTM and hands on its last state, as a Sequential wants it: one tensor in, one out."""
+    class LastState(lstm):
+        def forward(self, x):
+            _, (h, _) = super().forward(x)
+            return h[-1]
+    return LastState
+
+
 class ChannelsLast(Torch):
     """PyTorch with its images laid out as N H W C in memory, as its tuning guide advises for CPUs."""
 
     chain = None
 
-    def network(self, layers, x, y, weights):
-        return super().network(layers, x, y, weights) if x.ndim == 4 else None
+    def network(self, workload, x, y, weights):
+        return super().network(workload, x, y, weights) if x.ndim == 4 else None
 
     def prepare(self, model, x):
         layout = self.torch.channels_last
@@ -98,10 +116,57 @@ def as_rows(weights):
 def forward(ops, layers, h, params):
     """Run the layers by a table of functions: kind -> f(h, weight, bias, setting), without what a layer has not."""
     params = iter(params)
-    for kind, shape, setting in layers:
-        weights = [next(params), next(params)] if shape else []
-        h = ops[kind](h, *weights, *([] if setting is None else [setting]))
+    for layer in layers:
+        weights = [next(params) for _ in layer.weights]
+        h = ops[layer.kind](h, *weights, *([] if layer.setting is None else [layer.setting]))
     return h
+
+
+def scan(xs, gates, tanh, size):
+    """The last state of an LSTM: the loop over time, around `gates(x, h)`, which returns i f g o of one step."""
+    h = c = np.zeros((xs.shape[1], size), np.float32)
+    for x in xs:
+        i, f, g, o = gates(x, h)
+        c = f * c + i * g
+        h = o * tanh(c)
+    return h
+
+
+def bent_quarters(sigmoid, tanh, z):
+    """The gates of one step, out of the sums side by side."""
+    i, f, g, o = [z[:, k:k + z.shape[1] // 4] for k in range(0, z.shape[1], z.shape[1] // 4)]
+    return sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
+
+
+def sgd(params):
+    """An update of plain arrays in place, for libraries that have no optimiser: a function of the gradients."""
+    speeds = [np.zeros_like(p) for p in params]
+
+    def update(grads):
+        for p, g, v in zip(params, grads, speeds):
+            v *= MOMENTUM
+            v += g
+            p -= RATE * v
+    return update
+
+
+def adam(params):
+    """As `sgd`, by Adam's formula."""
+    means, squares, (beta1, beta2), t = [np.zeros_like(p) for p in params], [np.zeros_like(p) for p in params], BETAS, 0
+
+    def update(grads):
+        nonlocal t
+        t += 1
+        for p, g, m, v in zip(params, grads, means, squares):
+            m *= beta1
+            m += (1 - beta1) * g
+            v *= beta2
+            v += (1 - beta2) * (g * g)
+            p -= ADAM_RATE / (1 - beta1 ** t) * m / (np.sqrt(v / (1 - beta2 ** t)) + EPS)
+    return update
+
+
+UPDATES = {"sgd": sgd, "adam": adam}
 
 
 def links(tanh, h):
@@ -117,22 +182,25 @@ class Mygrad:
         self.mg, self.nnet = import_module("mygrad"), import_module("mygrad.nnet")
         self.mg.turn_memory_guarding_off()            # its documentation: faster, once the code is known to be right
 
-    def network(self, layers, x, y, weights):
+    def network(self, workload, x, y, weights):
         nnet, params = self.nnet, [self.mg.tensor(w) for w in as_rows(weights)]
-        speeds = [np.zeros_like(p.data) for p in params]
+        update = UPDATES[workload.optimizer]([p.data for p in params])
         ops = dict(linear=lambda h, w, b: h @ w + b, relu=nnet.relu, flatten=lambda h: h.reshape(len(h), -1),
+                   lstm=self.lstm,
                    conv=lambda h, w, b, padding: nnet.conv_nd(h, w, stride=1, padding=padding) + b.reshape(-1, 1, 1),
                    pool=lambda h, size: nnet.max_pool(h, (size, size), size))
 
         def step():
-            loss = nnet.softmax_crossentropy(forward(ops, layers, x, params), y)
+            loss = nnet.softmax_crossentropy(forward(ops, workload.layers, x, params), y)
             loss.backward()
-            for p, v in zip(params, speeds):
-                v *= MOMENTUM
-                v += p.grad
-                p.data -= RATE * v
+            update([p.grad for p in params])
             return loss.data
         return step
+
+    def lstm(self, x, w_ih, w_hh, b_ih, b_hh):
+        """What comes from the inputs, for all steps at once: its slices are cheap also on the way back."""
+        sigmoid, tanh, xs = self.nnet.sigmoid, self.mg.tanh, x @ w_ih + (b_ih + b_hh)
+        return scan(xs, lambda x, h: bent_quarters(sigmoid, tanh, x + h @ w_hh), tanh, len(w_hh))
 
     def chain(self, x):
         tanh, x = self.mg.tanh, self.mg.tensor(x)
@@ -151,27 +219,35 @@ class Autograd:
     def __init__(self, threads):
         self.np, self.value_and_grad = import_module("autograd.numpy"), import_module("autograd").value_and_grad
 
-    def network(self, layers, x, y, weights):
-        if any(layer.kind == "conv" for layer in layers):
+    def network(self, workload, x, y, weights):
+        if any(layer.kind == "conv" for layer in workload.layers):
             return None
         anp, params, rows = self.np, as_rows(weights), np.arange(len(y))
-        speeds = [np.zeros_like(p) for p in params]
-        ops = dict(linear=lambda h, w, b: anp.dot(h, w) + b, relu=lambda h: anp.maximum(h, 0))
+        update = UPDATES[workload.optimizer](params)
+        ops = dict(linear=lambda h, w, b: anp.dot(h, w) + b, relu=lambda h: anp.maximum(h, 0), lstm=self.lstm)
 
         def loss_of(params):
-            h = forward(ops, layers, x, params)
+            h = forward(ops, workload.layers, x, params)
             h = h - anp.max(h, axis=1, keepdims=True)
             return anp.mean(anp.log(anp.sum(anp.exp(h), axis=1)) - h[rows, y])
         both = self.value_and_grad(loss_of)
 
         def step():
             loss, grads = both(params)
-            for p, g, v in zip(params, grads, speeds):
-                v *= MOMENTUM
-                v += g
-                p -= RATE * v
+            update(grads)
             return loss
         return step
+
+    def lstm(self, x, w_ih, w_hh, b_ih, b_hh):
+        """One tanh bends all gates, sigmoid(z) = tanh(z / 2) / 2 + 1 / 2; of a split, the gradient is one array."""
+        anp, bias, size = self.np, b_ih + b_hh, w_hh.shape[0]
+        scale = np.repeat(np.array([0.5, 0.5, 1, 0.5], np.float32), size)
+        shift = 1 - scale
+
+        def gates(x, h):
+            z = anp.dot(x, w_ih) + anp.dot(h, w_hh) + bias
+            return anp.split(anp.tanh(z * scale) * scale + shift, 4, axis=1)
+        return scan(x, gates, anp.tanh, size)
 
     def chain(self, x):
         anp = self.np
@@ -191,24 +267,42 @@ class Dezero:
     def __init__(self, threads):
         vars(np).setdefault("int", int)               # DeZero 0.0.13 was written for NumPy 1
         self.dezero, self.F = import_module("dezero"), import_module("dezero.functions")
-        self.SGD = import_module("dezero.optimizers").MomentumSGD
+        # NumPy 1 took a number's dtype from the array beside it; NumPy 2 would make all gradients float64 here.
+        import_module("dezero.core").as_array = lambda x, xp=np: xp.asarray(x, np.float32) if np.isscalar(x) else x
 
-    def network(self, layers, x, y, weights):
+    def network(self, workload, x, y, weights):
         F, params = self.F, [self.dezero.Parameter(w) for w in as_rows(weights)]
-        optimizer = self.SGD(RATE, MOMENTUM).setup(types.SimpleNamespace(params=lambda: params))
-        ops = dict(linear=F.linear, relu=F.relu, flatten=lambda h: F.reshape(h, (len(h), -1)),
+        optimizer = self.optimizer(workload.optimizer).setup(types.SimpleNamespace(params=lambda: params))
+        ops = dict(linear=F.linear, relu=F.relu, flatten=lambda h: F.reshape(h, (len(h), -1)), lstm=self.lstm,
                    conv=lambda h, w, b, padding: F.conv2d(h, w, b, 1, padding),
                    pool=lambda h, size: F.pooling(h, size, size))
         y = y.astype(np.int16)                        # its loss turns float32 into float64 for wider labels
 
         def step():
-            loss = F.softmax_cross_entropy(forward(ops, layers, x, params), y)
+            loss = F.softmax_cross_entropy(forward(ops, workload.layers, x, params), y)
             for p in params:
                 p.cleargrad()
             loss.backward()
             optimizer.update()
             return loss.data
         return step
+
+    def optimizer(self, kind):
+        optimizers = import_module("dezero.optimizers")
+        if kind == "sgd":
+            return optimizers.MomentumSGD(RATE, MOMENTUM)
+
+        class Adam(optimizers.Adam):
+            def update(self):                         # its own epsilon is added before the correction
+                self.eps = EPS * math.sqrt(1 - self.beta2 ** (self.t + 1))
+                super().update()
+        return Adam(ADAM_RATE, *BETAS)
+
+    def lstm(self, x, w_ih, w_hh, b_ih, b_hh):
+        """Four gates in one product: faster than its layers.LSTM, which makes eight products a step."""
+        F = self.F
+        return scan(x, lambda x, h: bent_quarters(F.sigmoid, F.tanh, F.linear(x, w_ih, b_ih) + F.linear(h, w_hh, b_hh)),
+                    F.tanh, len(w_hh))
 
     def chain(self, x):
         F, x = self.F, self.dezero.Parameter(x)

@@ -48,10 +48,10 @@ class Worker:
 
     def build(self, workload, file):
         from .workloads import WORKLOADS, load
-        layers = WORKLOADS[workload].layers
+        workload = WORKLOADS[workload]
         x, y, weights = load(file)
-        make = self.library.network if layers else self.library.chain
-        step = make and (make(layers, x, y, weights) if layers else make(x))
+        make = self.library.network if workload.layers else self.library.chain
+        step = make and (make(workload, x, y, weights) if workload.layers else make(x))
         if step is None:
             raise Missing("no version of this workload")
         return step

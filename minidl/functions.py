@@ -300,8 +300,14 @@ def var(input, dim=None, unbiased=None, keepdim=False, *, correction=1):
 
 
 def std(input, dim=None, unbiased=None, keepdim=False, *, correction=1):
-    """The standard deviation: the square root of `var`."""
-    return _root(var(input, dim, unbiased, keepdim, correction=correction), 2)
+    """The standard deviation: the square root of `var`, computed as a norm, which does not overflow."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    correction = 1 if correction is None else correction
+    correction = correction if unbiased is None else int(unbiased)
+    count = math.prod(input.shape[k] for k in axes_of(dim, input.ndim, "std"))
+    distance = norm(input - mean(input, dim, keepdim=True), 2, dim, keepdim)
+    return distance / (math.sqrt(builtins.max(count - correction, 0)) or nan)
 
 
 def _root(x, p):
@@ -844,12 +850,15 @@ def take_along_dim(input, indices, dim=None):
 
 
 def scatter(input, dim, index, src, *, reduce=None):
-    """A copy of `input` with the numbers of `src` (or one number) put along an axis where `index` says."""
-    if reduce == "add":
-        src = src if isinstance(src, Tensor) else full_like(index, src, dtype=input.dtype)
-        return scatter_add(input, dim, index, src)
+    """A copy of `input` with the numbers of `src` (or one number) put along an axis where `index` says.
+
+    With `reduce` "add" or "multiply" they are added to, or multiplied with, what stands there.
+    """
     if reduce is not None:
-        raise NotImplementedError(f"scatter: reduce={reduce!r} is not supported, only 'add'.")
+        src = src if isinstance(src, Tensor) else full_like(index, src, dtype=input.dtype)
+        if reduce not in ("add", "multiply"):
+            raise NotImplementedError(f"scatter: reduce={reduce!r} is not supported, only 'add' and 'multiply'.")
+        return (scatter_add if reduce == "add" else _scatter_multiply)(input, dim, index, src)
     shape = input.shape
     if input.ndim == 0:
         input, index = reshape(input, (1,)), reshape(index, (-1,))
@@ -858,6 +867,16 @@ def scatter(input, dim, index, src, *, reduce=None):
     if isinstance(src, Tensor):
         src = cast(src[tuple(slice(0, n) for n in index.shape)], input.dtype)
     return reshape(apply(ops.overwrite, (input, src, place), {}), shape)
+
+
+def _scatter_multiply(x, dim, index, src):
+    if x.ndim == 0:
+        return reshape(_scatter_multiply(reshape(x, (1,)), 0, reshape(index, (-1,)), reshape(src, (-1,))), ())
+    for k in range(index.shape[dim]):                 # the numbers of one slice all go to different places
+        here, factor = narrow(index, dim, k, 1), narrow(src, dim, k, 1)
+        factor = factor[tuple(slice(0, n) for n in here.shape)]
+        x = scatter(x, dim, here, gather(x, dim, here) * factor)
+    return x
 
 
 def scatter_add(input, dim, index, src):

@@ -5,9 +5,10 @@ import sys
 import numpy as np
 import pytest
 
+import minidl as md
 from benchmarks import report
 from benchmarks.__main__ import Failed, Worker, compare, interpreters, main, python_of, ratios
-from benchmarks.libraries import Minidl
+from benchmarks.libraries import UPDATES, Minidl, bent_quarters, scan
 from benchmarks.workloads import WORKLOADS, draw
 
 QUICK = ["--workloads", "e", "--libraries", "minidl", "--rounds", "2", "--seconds", "0.005", "--timeout", "30"]
@@ -54,10 +55,35 @@ def test_other_work_is_an_error():
 def test_the_networks_learn(name):
     arrays = draw(name)
     assert all(a.dtype == np.float32 for key, a in arrays.items() if key != "y")
-    x, y = arrays.pop("x")[:8], arrays.pop("y")[:8]
-    step = Minidl(1).network(WORKLOADS[name].layers, x, y, list(arrays.values()))
+    step = Minidl(1).network(WORKLOADS[name], arrays.pop("x"), arrays.pop("y"), list(arrays.values()))
     first, *_, last = [float(step()) for _ in range(4)]
     assert 2 < first < 3 and last < first
+
+
+def test_the_loop_over_time_that_peers_share_is_an_lstm():
+    x, y, w_ih, w_hh, b_ih, b_hh, *_ = draw("d").values()
+
+    def gates(x, h):
+        z = x @ w_ih.T + h @ w_hh.T + b_ih + b_hh
+        return bent_quarters(lambda v: 1 / (1 + np.exp(-v)), np.tanh, z)
+    lstm = md.nn.LSTM(64, 128)
+    lstm.load_state_dict(dict(zip(lstm.state_dict(), map(md.tensor, (w_ih, w_hh, b_ih, b_hh)))))
+    np.testing.assert_allclose(scan(x, gates, np.tanh, 128), lstm(md.tensor(x))[1][0][0].detach().numpy(), 1e-4, 1e-6)
+
+
+@pytest.mark.parametrize("kind", UPDATES)
+def test_the_updates_of_peers_without_an_optimizer(kind):
+    rng = np.random.default_rng(0)
+    p = md.tensor(rng.standard_normal(5).astype("f"), requires_grad=True)
+    ours, other = p.detach().numpy().copy(), Minidl(1).optimizer(kind, [p])
+    update = UPDATES[kind]([ours])
+    for _ in range(4):
+        g = rng.standard_normal(5).astype("f")
+        p.grad = md.tensor(g)
+        update([g])
+        other.step()
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, p.detach().numpy(), 1e-5)
 
 
 def test_ratios_are_taken_round_by_round():

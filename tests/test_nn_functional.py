@@ -208,6 +208,35 @@ def test_same_and_valid_padding(kernel, dilation, h, w):
     assert flat.shape == (1, 2, w)
 
 
+def looped_conv3d(x, w, stride, padding, dilation, groups):
+    """One layer of the output at a time, each a sum of layers of images."""
+    x = np.pad(x, ((0, 0), (0, 0), (padding[0], padding[0]), (0, 0), (0, 0)))
+    starts = range(0, x.shape[2] - dilation[0] * (w.shape[2] - 1), stride[0])
+    return np.stack([sum(looped_conv2d(x[:, :, i + k * dilation[0]], w[:, :, k], stride[1:], padding[1:], dilation[1:],
+                                       groups) for k in range(w.shape[2])) for i in starts], 2)
+
+
+@pytest.mark.parametrize("settings", [
+    dict(stride=(1, 1, 1), padding=(0, 0, 0), dilation=(1, 1, 1), groups=1),
+    dict(stride=(2, 1, 2), padding=(1, 0, 1), dilation=(2, 1, 1), groups=2)])
+def test_conv3d_is_the_loop(settings):
+    x, b = leaf(2, 4, 5, 4, 3), leaf(4, seed=2)
+    w = leaf(4, 4 // settings["groups"], 2, 3, 1, seed=1)
+    out = F.conv3d(x, w, b, **settings)
+    expected = looped_conv3d(x.detach().numpy(), w.detach().numpy(), **settings)
+    close(out, expected + b.detach().numpy().reshape(-1, 1, 1, 1))
+    close(F.conv3d(x[0], w, b, **settings), out[0].detach().numpy())
+    assert check_gradients(lambda *inputs: F.conv3d(*inputs, **settings), [x, w, b])
+
+
+def test_conv3d_with_named_padding_and_of_an_empty_batch():
+    x, w = leaf(1, 1, 4, 3, 5), leaf(2, 1, 2, 3, 2, seed=1)
+    padded = F.pad(x, (0, 1, 1, 1, 0, 1))             # what is left over goes to the far side
+    close(F.conv3d(x, w, padding="same"), F.conv3d(padded, w).detach().numpy())
+    close(F.conv3d(x, w, padding="valid"), F.conv3d(x, w).detach().numpy())
+    assert F.conv3d(x[:0], w).shape == (0, 2, 3, 1, 4)
+
+
 def test_convolutions_take_one_example_without_a_batch_axis():
     x, w = leaf(2, 5, 4), leaf(3, 2, 3, 2)
     close(F.conv2d(x, w), F.conv2d(x.unsqueeze(0), w)[0].detach().numpy())
@@ -267,6 +296,10 @@ WRONG_CONVOLUTIONS = {
     "transposed channels": (lambda x: F.conv_transpose2d(x, md.zeros(2, 1, 2, 2)), "filters for 2 channels"),
     "transposed groups": (lambda x: F.conv_transpose2d(x, md.zeros(3, 1, 2, 2), groups=2), "cut into 2 groups"),
     "transposed axes": (lambda x: F.conv_transpose2d(x, md.zeros(3, 1, 2)), "four axes"),
+    "conv3d axes": (lambda x: F.conv3d(x[0, 0], md.ones(1, 1, 1, 1, 1)), "five axes"),
+    "conv3d depth": (lambda x: F.conv3d(x[None], md.ones(2, 2, 4, 1, 1)), "0 deep"),
+    "conv3d channels": (lambda x: F.conv3d(x[None], md.ones(1, 3, 1, 1, 1)), "each filter expects 3"),
+    "conv3d window": (lambda x: F.conv3d(x[None], md.ones(1, 2, 1, 9, 1)), "does not fit"),
     "transposed padding": (lambda x: F.conv_transpose2d(x, md.zeros(3, 1, 2, 2), padding=3), "would be -1 x -1"),
     "max pool": (lambda x: F.max_pool2d(x, 5), "does not fit"),
     "max pool by far": (lambda x: F.max_pool2d(x, 9), "does not fit"),
@@ -366,6 +399,31 @@ def test_adaptive_pool_keeps_an_axis_given_as_none():
     assert F.adaptive_avg_pool2d(x, (None, 2)).shape == F.adaptive_max_pool2d(x, (None, 2)).shape == (1, 2, 3, 2)
     with pytest.raises(DTypeError, match="whole numbers"):
         F.adaptive_avg_pool2d(md.ones(1, 1, 2, 2).long(), 1)
+
+
+@pytest.mark.parametrize("size", [(2, 3), (None, 1), (7, 2), 4])
+def test_adaptive_max_pool_says_where_the_largest_numbers_stood(size):
+    x = md.Tensor(numbers(2, 3, 5, 7))
+    out, places = F.adaptive_max_pool2d(x, size, return_indices=True)
+    assert places.dtype == np.int64 and md.equal(out, F.adaptive_max_pool2d(x, size))
+    assert md.equal(x.flatten(2).gather(2, places.flatten(2)), out.flatten(2))
+    out, places = F.adaptive_max_pool1d(x[0], 3, return_indices=True)
+    assert out.shape == (3, 5, 3) and md.equal(x[0].gather(2, places), out)
+
+
+def test_adaptive_max_pool_refuses_sizes_that_make_no_sense():
+    for size in (0, (1, 2, 3), (2, -1)):
+        with pytest.raises(ArgumentError, match="output size"):
+            F.adaptive_max_pool2d(md.ones(1, 1, 4, 4), size)
+
+
+@pytest.mark.parametrize("window", [(2,), (3, 1, 1)])
+def test_the_gradient_of_a_window_with_nan_goes_to_the_nan(window):
+    x = numbers(1, 1, 4, 4)
+    x[0, 0, 1, 2] = np.nan
+    out = F.max_pool2d(md.Tensor(x), *window)
+    share = gradient(lambda x: F.max_pool2d(x, *window), x)
+    assert share.sum() == out.numel() and share[0, 0, 1, 2] == np.isnan(out.numpy()).sum() > 0
 
 
 # ---------------------------------------------------------------------- normalisation
@@ -470,6 +528,22 @@ def test_dropout_of_the_same_generator_state_is_the_same():
     second = F.dropout(x)
     md.manual_seed(4)
     assert bool((second == F.dropout(x)).all())
+
+
+@pytest.mark.parametrize("dropout, shape", [
+    (F.dropout1d, (40, 20, 5)), (F.dropout1d, (300, 5)), (F.dropout2d, (40, 20, 3, 2)), (F.dropout2d, (300, 3, 2))])
+def test_dropout_of_channels_keeps_or_drops_them_whole(dropout, shape):
+    out = dropout(md.ones(*shape), 0.25).numpy()
+    axes = tuple(range(-1 if dropout is F.dropout1d else -2, 0))
+    low, high = out.min(axes), out.max(axes)
+    assert (low == high).all() and set(np.unique(low)) == {0, np.float32(4 / 3)}
+    assert abs((low == 0).mean() - 0.25) < 0.08
+    x = md.ones(*shape)
+    assert dropout(x, 0.25, False) is x and dropout(x, 0.0) is x and not dropout(x, 1.0).numpy().any()
+    with pytest.raises(ShapeError, match="with or without a batch"):
+        dropout(md.ones(5))
+    with pytest.raises(ArgumentError, match=rf"{dropout.__name__}: p is a probability"):
+        dropout(x, 2)
 
 
 def test_dropout_at_the_ends_and_in_evaluation():
@@ -847,6 +921,8 @@ WRONG_LOSSES = {
     "l1 shapes": (lambda x: F.l1_loss(x[:, :1], x[:, 0]), ShapeError, "compare all with all"),
     "huber shapes": (lambda x: F.huber_loss(x[:, :1], x[:, 0]), ShapeError, "compare all with all"),
     "mse batch": (lambda x: F.mse_loss(x, x[:2]), ShapeError, "broadcast"),
+    "mse one row": (lambda x: F.mse_loss(x, x[:1]), ShapeError, "compare all with all"),
+    "l1 one column": (lambda x: F.l1_loss(x[:, :1], x), ShapeError, "compare all with all"),
     "bce shapes": (lambda x: F.binary_cross_entropy(x[:, 0] * 0, x[:, :1]), ShapeError, "one shape"),
     "bce logits": (lambda x: F.binary_cross_entropy(x, x), ArgumentError, "with_logits"),
     "bcel shapes": (lambda x: F.binary_cross_entropy_with_logits(x[:, 0], x[:, :1]), ShapeError, "one shape"),
@@ -869,6 +945,115 @@ def test_losses_refuse_what_is_a_mistake(name):
     call, kind, words = WRONG_LOSSES[name]
     with pytest.raises(kind, match=words):
         call(md.Tensor(numbers(4, 3, dtype=np.float32) - 1))
+
+
+def test_a_single_number_may_be_the_target_of_all():
+    x = md.Tensor(numbers(4, 3))
+    close(F.mse_loss(x, md.tensor(1.0, dtype=md.float64)), ((x.numpy() - 1) ** 2).mean())
+    close(F.l1_loss(x, 1.0), np.abs(x.numpy() - 1).mean())
+
+
+# ---------------------------------------------------------------------- connectionist temporal classification
+def labels_left(alignment, blank):
+    """Equal neighbours made one, then blanks dropped."""
+    return [k for k, _ in itertools.groupby(alignment) if k != blank]
+
+
+def summed_over_all_alignments(p, labels, blank):
+    """Minus the logarithm of the sum over all sequences of classes that leave these labels. p: (T, C)."""
+    steps, classes = p.shape
+    total = sum(math.prod(p[range(steps), path]) for path in itertools.product(range(classes), repeat=steps)
+                if labels_left(path, blank) == list(labels))
+    return -math.log(total) if total else math.inf
+
+
+CTC = {
+    "no labels": ([], 0), "one": ([1], 0), "two": ([1, 2], 0), "equal neighbours": ([2, 2], 0), "blank 1": ([0, 2], 1),
+    "as many as steps": ([1, 2, 1, 2], 0), "one too many for equal neighbours": ([1, 1, 2, 1], 0),
+}
+
+
+@pytest.mark.parametrize("name", CTC)
+def test_ctc_loss_is_the_sum_over_all_alignments(name):
+    labels, blank = CTC[name]
+    x = leaf(4, 3)
+    log_p = F.log_softmax(x, 1)
+    expected = summed_over_all_alignments(np.exp(log_p.detach().numpy()), labels, blank)
+    loss = F.ctc_loss(log_p, md.tensor(labels), 4, len(labels), blank, "none")
+    close(loss, expected)
+    assert math.isinf(expected) == (name == "one too many for equal neighbours")
+    if math.isinf(expected):
+        loss.backward()
+        assert not x.grad.numpy().any()               # 0, and no nan
+    else:
+        assert check_gradients(lambda x: F.ctc_loss(F.log_softmax(x, 1), md.tensor(labels), 4, len(labels), blank), [x])
+
+
+def test_ctc_loss_of_a_batch_is_that_of_its_sequences():
+    log_p, labels = F.log_softmax(md.Tensor(numbers(5, 4, 3)), 2), [[1, 2, 1], [2, 0, 1], [1, 1, 1], [2, 2, 2]]
+    steps, counts = (5, 3, 5, 0), (3, 1, 0, 0)        # what lies beyond the lengths is not looked at
+    single = [F.ctc_loss(log_p[:n, k], md.tensor(labels[k][:m]), n, m, reduction="none").item()
+              for k, (n, m) in enumerate(zip(steps, counts))]
+    in_a_row = md.tensor([label for row, m in zip(labels, counts) for label in row[:m]])
+    for targets in (md.tensor(labels), in_a_row):
+        losses = F.ctc_loss(log_p, targets, md.tensor(steps), counts, reduction="none")
+        close(losses, single)
+        close(F.ctc_loss(log_p, targets, steps, counts), np.mean(np.array(single) / np.maximum(counts, 1)))
+        close(F.ctc_loss(log_p, targets, steps, counts, reduction="sum"), sum(single))
+    assert losses[3].item() == 0                      # no steps for no labels: certain
+
+
+def test_ctc_loss_without_a_path_counts_as_nothing_if_asked():
+    x = leaf(3, 2, 3)
+    how = dict(targets=md.tensor([[1, 1, 2], [1, 2, 0]]), input_lengths=(3, 3), target_lengths=(3, 2))
+    assert F.ctc_loss(F.log_softmax(x, 2), **how).item() == math.inf
+    possible = F.ctc_loss(F.log_softmax(x, 2)[:, 1], md.tensor([1, 2]), 3, 2, reduction="sum")
+    loss = F.ctc_loss(F.log_softmax(x, 2), **how, reduction="sum", zero_infinity=True)
+    close(loss, possible.item())
+    loss.backward()
+    assert np.isfinite(x.grad.numpy()).all() and not x.grad.numpy()[:, 0].any() and x.grad.numpy()[:, 1].any()
+
+
+def test_ctc_loss_of_a_class_that_is_ruled_out():
+    x = md.tensor([[0.0, -math.inf, 1.0], [1.0, 0.0, 0.0]], requires_grad=True)
+    loss = F.ctc_loss(F.log_softmax(x, 1), md.tensor([1]), 2, 1)
+    close(loss, summed_over_all_alignments(np.exp(F.log_softmax(x, 1).detach().numpy()), [1], 0), rtol=1e-5)
+    loss.backward()
+    assert np.isfinite(x.grad.numpy()).all()
+
+
+def test_ctc_loss_runs_where_its_log_probabilities_are(fake):
+    x, targets, lengths = md.randn(4, 2, 3), md.tensor([[1, 2], [2, 0]]), ((4, 3), (2, 1))
+    expected = F.ctc_loss(F.log_softmax(x, 2), targets, *lengths)
+    there = x.to("fake").requires_grad_()
+    loss = F.ctc_loss(F.log_softmax(there, 2), targets.to("fake"), *lengths)
+    loss.backward()
+    assert str(there.grad.device) == "fake" and loss.item() == expected.item()
+
+
+WRONG_CTC = {
+    "few lengths": (dict(input_lengths=(4,)), ShapeError, "one length for each"),
+    "one axis": (dict(log_probs=md.zeros(4)), ShapeError, "one length for each"),
+    "more steps than there are": (dict(input_lengths=(4, 5)), ArgumentError, r"0 \.\. 4, the number of steps"),
+    "a length below 0": (dict(target_lengths=(2, -1)), ArgumentError, "0 or more"),
+    "more labels than there are": (dict(target_lengths=(2, 3)), ShapeError, "as long as its target length"),
+    "another batch": (dict(targets=md.ones(3, 2).long()), ShapeError, "row of labels for each sequence"),
+    "labels in a row": (dict(targets=md.tensor([1, 2, 2])), ShapeError, "as many as all target lengths"),
+    "no such class": (dict(targets=md.tensor([[1, 2], [3, 1]])), DimensionError, r"classes, 0 \.\. 2"),
+    "a label that is the blank": (dict(targets=md.tensor([[1, 0], [1, 1]])), DimensionError, "no label the blank"),
+    "no such blank": (dict(blank=3), DimensionError, r"classes, 0 \.\. 2"),
+    "labels with a point": (dict(targets=md.ones(2, 2)), DTypeError, "whole numbers"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_CTC)
+def test_ctc_loss_refuses_what_does_not_fit(name):
+    wrong, kind, words = WRONG_CTC[name]
+    right = dict(log_probs=md.zeros(4, 2, 3), targets=md.tensor([[1, 2], [2, 1]]), input_lengths=(4, 4),
+                 target_lengths=(2, 2))
+    assert F.ctc_loss(**right).shape == ()
+    with pytest.raises(kind, match=words):
+        F.ctc_loss(**{**right, **wrong})
 
 
 # ---------------------------------------------------------------------- extreme numbers

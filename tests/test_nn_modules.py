@@ -1,5 +1,7 @@
 """Modules: what they hold and in which order, what they save, and how they print."""
 import copy
+import inspect
+import itertools
 from collections import OrderedDict
 
 import numpy as np
@@ -402,7 +404,7 @@ def test_a_deep_copy_is_its_own_model():
     (lambda: nn.BatchNorm2d(5, 1e-3, None, False, False),
      "BatchNorm2d(5, eps=0.001, momentum=None, affine=False, track_running_stats=False)"),
     (lambda: nn.MaxPool2d(2), "MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)"),
-    (lambda: nn.MaxPool2d((3, 2), 2, 1, 1, True),
+    (lambda: nn.MaxPool2d((3, 2), 2, 1, 1, ceil_mode=True),
      "MaxPool2d(kernel_size=(3, 2), stride=2, padding=1, dilation=1, ceil_mode=True)"),
     (lambda: nn.AvgPool2d((3, 2), 1, 1), "AvgPool2d(kernel_size=(3, 2), stride=1, padding=1)"),
     (lambda: nn.AdaptiveAvgPool2d(1), "AdaptiveAvgPool2d(output_size=1)"),
@@ -428,6 +430,33 @@ def test_a_deep_copy_is_its_own_model():
     (lambda: nn.L1Loss(), "L1Loss()"),
     (lambda: nn.BCELoss(), "BCELoss()"),
     (lambda: nn.BCEWithLogitsLoss(), "BCEWithLogitsLoss()"),
+    (lambda: nn.Conv1d(1, 2, 3), "Conv1d(1, 2, kernel_size=(3,), stride=(1,))"),
+    (lambda: nn.Conv1d(2, 4, 3, 2, 1, 2, 2, False, "reflect"), "Conv1d(2, 4, kernel_size=(3,), stride=(2,), "
+     "padding=(1,), dilation=(2,), groups=2, bias=False, padding_mode=reflect)"),
+    (lambda: nn.ConvTranspose1d(2, 4, 3), "ConvTranspose1d(2, 4, kernel_size=(3,), stride=(1,))"),
+    (lambda: nn.ConvTranspose2d(2, 4, 3, 2, 1, 1, 2, False, 2), "ConvTranspose2d(2, 4, kernel_size=(3, 3), "
+     "stride=(2, 2), padding=(1, 1), dilation=(2, 2), output_padding=(1, 1), groups=2, bias=False)"),
+    (lambda: nn.MaxPool1d(3, 2), "MaxPool1d(kernel_size=3, stride=2, padding=0, dilation=1, ceil_mode=False)"),
+    (lambda: nn.AvgPool1d(3, 2, 1), "AvgPool1d(kernel_size=(3,), stride=(2,), padding=(1,))"),
+    (lambda: nn.AdaptiveMaxPool2d((2, None), True), "AdaptiveMaxPool2d(output_size=(2, None))"),
+    (lambda: nn.LayerNorm(3), "LayerNorm((3,), eps=1e-05, elementwise_affine=True, bias=True)"),
+    (lambda: nn.LayerNorm([3, 4], bias=False), "LayerNorm((3, 4), eps=1e-05, elementwise_affine=True, bias=False)"),
+    (lambda: nn.RMSNorm(3), "RMSNorm((3,), eps=None, elementwise_affine=True)"),
+    (lambda: nn.GroupNorm(2, 4), "GroupNorm(2, 4, eps=1e-05, affine=True)"),
+    (lambda: nn.InstanceNorm2d(3),
+     "InstanceNorm2d(3, eps=1e-05, momentum=0.1, affine=False, track_running_stats=False)"),
+    (lambda: nn.Dropout2d(0.2), "Dropout2d(p=0.2, inplace=False)"),
+    (lambda: nn.Unflatten(1, (2, 2)), "Unflatten(dim=1, unflattened_size=(2, 2))"),
+    (lambda: nn.ZeroPad2d(1), "ZeroPad2d((1, 1, 1, 1))"),
+    (lambda: nn.ReflectionPad2d((1, 2, 3, 4)), "ReflectionPad2d((1, 2, 3, 4))"),
+    (lambda: nn.Upsample(scale_factor=2), "Upsample(scale_factor=2.0, mode='nearest')"),
+    (lambda: nn.Upsample((9, 4), mode="bilinear"), "Upsample(size=(9, 4), mode='bilinear')"),
+    (lambda: nn.PixelShuffle(2), "PixelShuffle(upscale_factor=2)"),
+    (lambda: nn.PReLU(3), "PReLU(num_parameters=3)"),
+    (lambda: nn.Hardtanh(-2.0), "Hardtanh(min_val=-2.0, max_val=1.0)"),
+    (lambda: nn.ELU(inplace=True), "ELU(alpha=1.0, inplace=True)"),
+    (lambda: nn.Softplus(), "Softplus(beta=1.0, threshold=20.0)"),
+    (lambda: nn.HuberLoss("sum", 2.0), "HuberLoss()"),
     (lambda: nn.Sequential(), "Sequential()"),
     (lambda: nn.Sequential(nn.Sequential(nn.Tanh()), nn.ReLU()),
      "Sequential(\n  (0): Sequential(\n    (0): Tanh()\n  )\n  (1): ReLU()\n)"),
@@ -449,6 +478,13 @@ def test_settings_stand_above_the_modules_inside():
 
 
 # ---------------------------------------------------------------------- layers
+@pytest.mark.parametrize("module", ["layers", "normalization", "pooling", "activations", "losses", "recurrent"])
+def test_every_layer_is_found_in_nn_and_explained(module):
+    found = {name: value for name, value in vars(getattr(nn, module)).items() if isinstance(value, type)
+             and value.__module__ == f"minidl.nn.{module}" and issubclass(value, nn.Module) and name[0] != "_"}
+    assert found and all(getattr(nn, name) is value and value.__doc__ for name, value in found.items())
+
+
 def test_layers_are_their_functions():
     x, rows = md.randn(2, 4, 6, 6), md.tensor([[0, 2]])
     conv = nn.Conv2d(4, 6, (3, 2), (2, 1), (1, 0), (1, 2), groups=2)
@@ -465,6 +501,124 @@ def test_layers_are_their_functions():
     assert bool((nn.GELU("tanh")(x) == F.gelu(x, "tanh")).all())
 
 
+@pytest.mark.parametrize("padding", [2, (1, 2), "same", "valid"])
+@pytest.mark.parametrize("mode, numpys", [("reflect", "reflect"), ("replicate", "edge"), ("circular", "wrap")])
+def test_borders_of_a_convolution_may_be_made_of_the_image(mode, numpys, padding):
+    conv, x = nn.Conv2d(1, 2, (2, 3), dilation=(1, 2), padding=padding, padding_mode=mode), md.randn(2, 1, 6, 7)
+    (top, bottom), (left, right) = {
+        2: ((2, 2), (2, 2)), (1, 2): ((1, 1), (2, 2)), "same": ((0, 1), (2, 2)), "valid": ((0, 0), (0, 0))}[padding]
+    framed = md.tensor(np.pad(x.numpy(), ((0, 0), (0, 0), (top, bottom), (left, right)), numpys))
+    assert md.equal(conv(x), F.conv2d(framed, conv.weight, conv.bias, dilation=(1, 2)))
+    line = nn.Conv1d(1, 2, 3, padding=1, padding_mode=mode)
+    framed = md.tensor(np.pad(x.numpy()[0], ((0, 0), (0, 0), (1, 1)), numpys)).transpose(0, 1)
+    assert md.equal(line(x[0].transpose(0, 1)), F.conv1d(framed, line.weight, line.bias))
+
+
+@pytest.mark.parametrize("make, fan_in, shape", [
+    (lambda: nn.Conv1d(8, 64, 5, groups=2), 4 * 5, (64, 4, 5)),
+    (lambda: nn.Conv2d(8, 32, (3, 2)), 8 * 6, (32, 8, 3, 2)),
+    (lambda: nn.ConvTranspose1d(64, 8, 5, groups=2), 4 * 5, (64, 4, 5)),
+    (lambda: nn.ConvTranspose2d(32, 16, (3, 2), groups=2), 8 * 6, (32, 8, 3, 2))])
+def test_first_values_lie_evenly_within_the_bound(make, fan_in, shape):
+    layer, bound = make(), fan_in ** -0.5
+    weight = layer.weight.detach().numpy()
+    assert weight.shape == shape and layer.bias.shape == (layer.out_channels,)
+    assert 0.98 * bound < np.abs(weight).max() <= bound and abs(weight.std() * 3 ** 0.5 / bound - 1) < 0.05
+    assert np.abs(layer.bias.detach().numpy()).max() <= bound
+
+
+def test_a_transposed_convolution_undoes_the_change_of_shape():
+    x = md.randn(2, 3, 7, 9)
+    there = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+    back = nn.ConvTranspose2d(4, 3, 3, stride=2, padding=1)
+    assert back(there(x)).shape == x.shape and back.weight.shape == there.weight.shape
+    grown = nn.ConvTranspose1d(3, 2, 3, 2, 1, 1, dilation=2)(x[:, :, 0])
+    assert grown.shape == (2, 2, (9 - 1) * 2 - 2 + 2 * 2 + 1 + 1)
+
+
+def test_more_layers_are_their_functions():
+    x, line = md.randn(2, 4, 6, 6), md.randn(2, 4, 9)
+    out, places = nn.MaxPool2d(2, return_indices=True)(x)
+    assert md.equal(out, F.max_pool2d(x, 2)) and md.equal(x.flatten(2).gather(2, places.flatten(2)), out.flatten(2))
+    assert md.equal(nn.MaxPool1d(3, 2, 1)(line), F.max_pool1d(line, 3, 2, 1))
+    assert md.equal(nn.AvgPool1d(3, 2, 1, count_include_pad=False)(line), F.avg_pool1d(line, 3, 2, 1, False, False))
+    assert md.equal(nn.AvgPool2d(2, divisor_override=3)(x), F.avg_pool2d(x, 2, divisor_override=3))
+    assert md.equal(nn.AdaptiveAvgPool1d(4)(line), F.adaptive_avg_pool1d(line, 4))
+    assert md.equal(nn.AdaptiveMaxPool1d(4, True)(line)[1], F.adaptive_max_pool1d(line, 4, True)[1])
+    assert md.equal(nn.Unflatten(1, (2, -1))(x), x.reshape(2, 2, 2, 6, 6))
+    assert md.equal(nn.ReflectionPad2d((1, 0, 2, 3))(x), F.pad(x, (1, 0, 2, 3), "reflect"))
+    assert md.equal(nn.ZeroPad2d(1)(x), F.pad(x, (1, 1, 1, 1)))
+    assert md.equal(nn.ReplicationPad2d(1)(x), F.pad(x, (1, 1, 1, 1), "replicate"))
+    assert md.equal(nn.Upsample(scale_factor=2)(x), x.repeat_interleave(2, 2).repeat_interleave(2, 3))
+    assert md.equal(nn.PixelShuffle(2)(x), F.pixel_shuffle(x, 2))
+    assert md.equal(nn.PReLU(4)(x), F.leaky_relu(x, 0.25)) and nn.PReLU(4).weight.shape == (4,)
+    assert md.equal(nn.LayerNorm(6, 0.5)(x), F.layer_norm(x, 6, eps=0.5)) and md.equal(nn.CELU(0.5)(x), F.celu(x, 0.5))
+    assert md.equal(nn.RMSNorm(6, 0.5)(x), F.rms_norm(x, 6, eps=0.5))
+    assert md.equal(nn.GroupNorm(2, 4, 0.5)(x), F.group_norm(x, 2, eps=0.5))
+    assert md.equal(nn.InstanceNorm2d(4, 0.5)(x), F.instance_norm(x, eps=0.5))
+    assert md.equal(nn.Hardtanh(-0.5, 0.5)(x), x.clamp(-0.5, 0.5)) and md.equal(nn.GLU(1)(x), F.glu(x, 1))
+    assert md.equal(nn.Softplus(2.0, 1.0)(x), F.softplus(x, 2.0, 1.0)) and md.equal(nn.Softmin(1)(x), F.softmin(x, 1))
+
+
+@pytest.mark.parametrize("layer", [nn.ReLU6, nn.Hardsigmoid, nn.Hardswish, nn.LogSigmoid, nn.Softsign, nn.ELU, nn.SELU,
+                                   nn.CELU, nn.GELU, nn.SiLU, nn.Mish])
+def test_activations_are_the_functions_of_their_name(layer):
+    x = md.linspace(-4, 4, 9)
+    assert md.equal(layer()(x), getattr(F, layer.__name__.lower())(x))
+
+
+def test_norms_over_an_example_do_not_look_at_the_batch():
+    x = md.randn(3, 4, 5, 6)
+    layers = [nn.LayerNorm(6), nn.LayerNorm((5, 6), bias=False), nn.RMSNorm([5, 6]), nn.GroupNorm(2, 4),
+              nn.InstanceNorm2d(4, affine=True)]
+    for layer in layers:
+        out = layer(x)
+        np.testing.assert_allclose(layer(x[1:2]).detach().numpy(), out[1:2].detach().numpy(), atol=1e-6)
+        layer.weight.array[...] = 3
+        np.testing.assert_allclose(layer(x).detach().numpy(), 3 * out.detach().numpy(), rtol=1e-5)
+    parameters = [[(name, p.shape) for name, p in layer.named_parameters()] for layer in layers]
+    assert parameters == [[("weight", (6,)), ("bias", (6,))], [("weight", (5, 6))], [("weight", (5, 6))],
+                          [("weight", (4,)), ("bias", (4,))], [("weight", (4,)), ("bias", (4,))]]
+
+
+def test_instance_norm_keeps_statistics_only_if_asked():
+    plain, x = nn.InstanceNorm1d(3), md.randn(2, 3, 8)
+    assert list(plain.state_dict()) == [] and md.equal(plain(x), plain.eval()(x)) and md.equal(plain(x)[0], plain(x[0]))
+    tracked = nn.InstanceNorm1d(3, track_running_stats=True, momentum=1.0)
+    tracked(x)
+    np.testing.assert_allclose(tracked.running_mean.numpy(), x.numpy().mean((0, 2)), atol=1e-6)
+    mean, variance = x.numpy().mean((0, 2)), x.numpy().var(2, ddof=1).mean(0)
+    expected = (x.numpy() - mean[:, None]) / np.sqrt(variance)[:, None]
+    np.testing.assert_allclose(tracked.eval()(x).numpy(), expected, atol=1e-4)
+
+
+def test_dropout_of_channels_follows_the_mode():
+    x = md.ones(20, 10, 3, 3)
+    for drop in (nn.Dropout2d(0.5, generator=md.Generator(1)), nn.Dropout1d(0.5, generator=md.Generator(1))):
+        y = x if isinstance(drop, nn.Dropout2d) else x[..., 0]
+        counts = (drop(y) != 0).sum(tuple(range(2, y.ndim)))
+        assert sorted(set(counts.flatten().tolist())) == [0, y[0, 0].numel()] and drop.eval()(y) is y
+
+
+def test_what_help_shows_are_the_settings_in_pytorchs_order():
+    assert str(inspect.signature(nn.HuberLoss)) == "(reduction='mean', delta=1.0)"
+    assert str(inspect.signature(nn.CTCLoss)) == "(blank=0, reduction='mean', zero_infinity=False)"
+    assert str(inspect.signature(nn.Tanh)) == "()"
+
+
+def test_ctc_loss_trains_a_model_to_say_a_word():
+    model, loss_of = nn.Linear(3, 4), nn.CTCLoss()
+    x, word = md.randn(6, 1, 3), md.tensor([[2, 1, 3]])
+    optimiser = optim.Adam(model.parameters(), lr=0.1)
+    for _ in range(60):
+        loss = loss_of(F.log_softmax(model(x), 2), word, (6,), (3,))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    said = [k for k, _ in itertools.groupby(model(x).argmax(2)[:, 0].tolist()) if k]
+    assert said == [2, 1, 3]
+
+
 @pytest.mark.parametrize("loss, function, inputs", [
     (lambda: nn.CrossEntropyLoss(md.tensor([1.0, 2.0]), reduction="sum", label_smoothing=0.1),
      lambda x, t: F.cross_entropy(x, t, md.tensor([1.0, 2.0]), -100, "sum", 0.1),
@@ -475,7 +629,25 @@ def test_layers_are_their_functions():
     (lambda: nn.L1Loss(), lambda x, t: (x - t).abs().mean(), (md.randn(3), md.randn(3))),
     (lambda: nn.BCELoss(), F.binary_cross_entropy, (md.rand(3), md.rand(3))),
     (lambda: nn.BCEWithLogitsLoss(pos_weight=md.tensor(2.0)),
-     lambda x, t: F.binary_cross_entropy_with_logits(x, t, pos_weight=md.tensor(2.0)), (md.randn(3), md.rand(3)))])
+     lambda x, t: F.binary_cross_entropy_with_logits(x, t, pos_weight=md.tensor(2.0)), (md.randn(3), md.rand(3))),
+    (lambda: nn.HuberLoss("sum", 0.5), lambda x, t: F.huber_loss(x, t, "sum", 0.5), (md.randn(3), md.randn(3))),
+    (lambda: nn.SmoothL1Loss(beta=0.5), lambda x, t: F.smooth_l1_loss(x, t, beta=0.5), (md.randn(3), md.randn(3))),
+    (lambda: nn.KLDivLoss("batchmean", True), lambda x, t: F.kl_div(x, t, "batchmean", True),
+     (md.randn(3, 2), md.randn(3, 2))),
+    (lambda: nn.CosineEmbeddingLoss(0.2), lambda a, b, y: F.cosine_embedding_loss(a, b, y, 0.2),
+     (md.randn(3, 2), md.randn(3, 2), md.tensor([1, -1, 1]))),
+    (lambda: nn.MarginRankingLoss(0.2, "none"), lambda a, b, y: F.margin_ranking_loss(a, b, y, 0.2, "none"),
+     (md.randn(3), md.randn(3), md.tensor([1, -1, 1]))),
+    (lambda: nn.HingeEmbeddingLoss(0.5), lambda x, y: F.hinge_embedding_loss(x, y, 0.5),
+     (md.randn(3), md.tensor([1, -1, 1]))),
+    (lambda: nn.SoftMarginLoss("sum"), lambda x, y: F.soft_margin_loss(x, y, "sum"),
+     (md.randn(3), md.tensor([1, -1, 1]))),
+    (lambda: nn.TripletMarginLoss(0.5, 1, 1e-3, True), lambda *abc: F.triplet_margin_loss(*abc, 0.5, 1, 1e-3, True),
+     (md.randn(3, 2), md.randn(3, 2), md.randn(3, 2))),
+    (lambda: nn.PoissonNLLLoss(True, True), lambda x, t: F.poisson_nll_loss(x, t, full=True),
+     (md.randn(3), md.tensor([0.0, 2.0, 9.0]))),
+    (lambda: nn.GaussianNLLLoss(full=True), lambda x, t, v: F.gaussian_nll_loss(x, t, v, True),
+     (md.randn(3), md.randn(3), md.rand(3)))])
 def test_losses_pass_their_settings_on(loss, function, inputs):
     assert bool((loss()(*inputs) == function(*inputs)).all())
 
@@ -494,10 +666,31 @@ def test_losses_pass_their_settings_on(loss, function, inputs):
     (lambda: nn.Dropout(2), "probability"),
     (lambda: nn.ReLU(slope=1), r"unknown setting 'slope'.\n +known +inplace"),
     (lambda: nn.Softmax(1, 2), "unknown setting 2"),
-    (lambda: nn.MSELoss(beta=1), "unknown setting 'beta'")])
+    (lambda: nn.MSELoss(beta=1), "unknown setting 'beta'"),
+    (lambda: nn.MSELoss("sum", 1), "unknown setting 1"),
+    (lambda: nn.Conv2d(1, 1, 3, padding="same", stride=2), "defined for stride 1"),
+    (lambda: nn.Conv1d(1, 1, 3, padding_mode="mirror"), "unknown padding_mode 'mirror'"),
+    (lambda: nn.Conv1d(1, 1, (3, 3)), "kernel_size: expected one number or 1"),
+    (lambda: nn.ConvTranspose2d(4, 3, 2, groups=2), "cannot be cut into 2 groups"),
+    (lambda: nn.ConvTranspose1d(1, 1, 2, padding="same"), "padding: expected whole numbers"),
+    (lambda: nn.GroupNorm(3, 4), "do not make 3 equal groups"),
+    (lambda: nn.LayerNorm((3, 0)), "normalized_shape must be a whole number of 1 or more"),
+    (lambda: nn.PReLU(0), "num_parameters"),
+    (lambda: nn.Dropout2d(2), "Dropout2d: p is a probability"),
+    (lambda: nn.ZeroPad2d((1, 2)), "one number or four"),
+    (lambda: nn.PixelShuffle(0), "upscale_factor")])
 def test_settings_that_make_no_sense_are_refused(make, words):
     with pytest.raises(ArgumentError, match=words):
         make()
+
+
+def test_norms_of_examples_name_the_shapes_they_want():
+    with pytest.raises(ShapeError, match=r"InstanceNorm2d: expected \(N, C, H, W\) or \(C, H, W\) with C = 3"):
+        nn.InstanceNorm2d(3)(md.ones(2, 4, 5, 5))
+    with pytest.raises(ShapeError, match=r"GroupNorm: expected \(N, C, ...\) with C = 4"):
+        nn.GroupNorm(2, 4, affine=False)(md.ones(2, 6))
+    with pytest.raises(ShapeError, match="the last axes are not those to normalise"):
+        nn.LayerNorm(4)(md.ones(2, 3))
 
 
 def test_batch_norm_names_the_shape_it_wants():

@@ -21,6 +21,7 @@ import minidl as md
 from minidl import serialize
 from minidl.errors import CheckpointError, DeviceError
 from minidl.serialize import load, save
+from tests import mortal
 
 ROOT = Path(__file__).resolve().parents[1]
 DTYPES = ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"]
@@ -309,14 +310,25 @@ def test_every_truncation_is_found(path):
 
 
 def damage(path, count, change):
-    """Load `count` damaged copies; returns those that were loaded or raised something else."""
-    save({**example(), "big": np.arange(2000.0)}, path)
+    """Load `count` damaged copies; returns those that were loaded, raised something else or took too much memory."""
+    save({**example(), "big": np.arange(20_000.0)}, path)
     content, rng, wrong = path.read_bytes(), random.Random(0), []
+    tracemalloc.start()
+    try:
+        _load_damaged(path, count, change, content, rng, wrong)
+    finally:
+        tracemalloc.stop()
+    return wrong
+
+
+def _load_damaged(path, count, change, content, rng, wrong):
     for k in range(count):
         broken = change(rng, bytearray(content))
         if bytes(broken) == content:
             continue
         path.write_bytes(broken)
+        size, before = len(broken), tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
         try:
             load(path)
             wrong.append((k, "loaded"))
@@ -324,7 +336,9 @@ def damage(path, count, change):
             pass
         except Exception as error:
             wrong.append((k, repr(error)))
-    return wrong
+        peak = tracemalloc.get_traced_memory()[1] - before
+        if peak > 3 * size:
+            wrong.append((k, f"{peak} bytes of memory for a file of {size}"))
 
 
 def flip(rng, content):
@@ -352,6 +366,30 @@ def test_300_damaged_files(path, change):
 @pytest.mark.parametrize("change", [flip, mutate])
 def test_10000_damaged_files(path, change):
     assert damage(path, 10_000, change) == []
+
+
+def mutate_header_and_seal(rng, content):
+    """Change some of the header and give the file a right digest and length: what a liar could write."""
+    length = int(content[20:36])
+    header = mutate(rng, content[37:37 + length].rstrip())
+    header = bytes(header).ljust(-(-(37 + len(header)) // 64) * 64 - 37)
+    body = b"minidl checkpoint 1\n%016d\n" % len(header) + header + bytes(content[37 + length:-65])
+    return body + hashlib.sha256(body).hexdigest().encode() + b"\n"
+
+
+def lie(path, count):
+    """What is wrong with loading such files. They may load, and may ask for a device that is not there."""
+    return [what for what in damage(path, count, mutate_header_and_seal)
+            if what[1] != "loaded" and not what[1].startswith("DeviceError")]
+
+
+def test_300_files_that_lie(path):
+    assert lie(path, 300) == []
+
+
+@pytest.mark.slow
+def test_10000_files_that_lie(path):
+    assert lie(path, 10_000) == []
 
 
 def test_memory_stays_below_three_times_the_file(path):
@@ -406,10 +444,61 @@ def kill_while_saving(path, points):
     return unfinished
 
 
-def test_kill_at_10_points(path):
-    assert kill_while_saving(path, 10) > 0      # or the kills came at no interesting time
+def test_kill_at_5_points_in_time(path):
+    kill_while_saving(path, 5)
 
 
 @pytest.mark.slow
-def test_kill_at_200_points(path):
-    assert kill_while_saving(path, 200) > 20
+def test_kill_at_200_points_in_time(path):
+    assert kill_while_saving(path, 200) > 20    # or the kills came at no interesting time
+
+
+SAVE_TWICE = """
+import numpy as np
+from minidl.serialize import load, save
+FILES = ("minidl/serialize.py",)
+path = sys.argv[1]
+
+def content(k):
+    return {"k": k, "w": np.full(100_000, k, np.float32), "more": [np.full(1000, k)] * 5}
+
+def live(start_counting):
+    k = load(path)["k"] if os.path.exists(path) else 0
+    save(content(k + 1), path)
+    os.write(1, b"%d\\n" % (k + 1))               # acknowledged
+    counted = start_counting()
+    save(content(k + 2), path)
+    sys.settrace(None)
+    os.write(1, b"%d\\n" % (k + 2))
+    return counted[0]
+"""
+
+
+def kill_at_lines(path, points):
+    """Kill a save at lines spread evenly over it; returns how often the old file was found and how often the new."""
+    found = {"old": 0, "new": 0}
+    with mortal.victims(SAVE_TWICE, path) as helper:
+        total = helper.lines()
+        for limit in mortal.spread(points or total, total):
+            killed, said = helper.run(limit)
+            assert killed, said
+            acknowledged, state = int(said[-1]), load(path)
+            assert state["k"] in (acknowledged, acknowledged + 1)
+            assert (state["w"] == state["k"]).all() and (state["more"][4] == state["k"]).all()
+            found["new" if state["k"] > acknowledged else "old"] += 1
+            for leftover in path.parent.glob(".*.tmp"):
+                leftover.unlink()
+    return found
+
+
+@pytest.mark.skipif(not mortal.possible, reason="this system cannot fork")
+def test_kill_at_50_lines_of_a_save(path):
+    found = kill_at_lines(path, 50)
+    assert found["old"] > 20 and found["new"] > 0, found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not mortal.possible, reason="this system cannot fork")
+def test_kill_at_every_line_of_a_save(path):
+    found = kill_at_lines(path, None)
+    assert found["old"] > 100 and found["new"] > 5, found

@@ -267,17 +267,22 @@ def _windowed(op, inputs, settings):
     return out
 
 
+def borders(padding, kernel, dilation):
+    """The borders, as `pad` takes them, that a convolution's padding stands for; `padding` also "same" or "valid"."""
+    total = [d * (k - 1) * (padding == "same") for k, d in zip(kernel, dilation)]
+    if not isinstance(padding, str):
+        total = [2 * p for p in padding]
+    return [side for t in reversed(total) for side in (t // 2, t - t // 2)]
+
+
 def _named_padding(x, weight, name, stride, dilation):
-    if name == "valid":
-        return x, (0, 0)
-    if name != "same" or stride != (1, 1):
+    if name not in ("same", "valid") or (name == "same" and max(stride) > 1):
         raise ArgumentError(message(f"conv: padding={name!r} is not possible here.", [("stride", stride)],
                                     "'valid', 'same' (with stride 1), or a number."))
-    total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:])]
-    if all(t % 2 == 0 for t in total):
-        return x, tuple(t // 2 for t in total)
-    sides = [side for t in reversed(total) for side in (t // 2, t - t // 2)]
-    return pad(x, sides), (0, 0)
+    sides = borders(name, weight.shape[2:], dilation)
+    if sides[::2] == sides[1::2]:                     # the op itself can do what is the same on both sides
+        return x, tuple(sides[::-2])
+    return pad(x, sides), (0,) * len(stride)
 
 
 def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
@@ -333,6 +338,33 @@ def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_paddi
     """`conv_transpose2d` for sequences. input: (N, C, L), weight: (C, O / groups, K) -> (N, O, OL)."""
     return _in_one_dimension(lambda *a, **k: conv_transpose2d(*a, groups=groups, **k), input, weight, bias, padding,
                              stride=(stride, 1), dilation=(dilation, 1), output_padding=(output_padding, 0))
+
+
+def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """Slide filters over volumes: `conv2d` for each layer of the filters, summed over their depth.
+
+    input: (N, C, D, H, W), weight: (O, C / groups, KD, KH, KW), bias: (O,) -> (N, O, OD, OH, OW).
+    """
+    x, single = _batched(input, 5)
+    if x.ndim != 5 or weight.ndim != 5:
+        raise ShapeError(message("conv3d: volumes and filters have five axes each.",
+                                 [("input", input.shape, "N C D H W"), ("weight", weight.shape, "O C KD KH KW")]))
+    stride, dilation = several(stride, 3, "stride"), several(dilation, 3, "dilation")
+    named = isinstance(padding, str)
+    x, padding = _named_padding(x, weight, padding, stride, dilation) if named else (x, several(padding, 3, "padding"))
+    x = pad(x, (0, 0, 0, 0, padding[0], padding[0]))
+    (step, *stride), (apart, *dilation), (n, _, size, *_) = stride, dilation, x.shape
+    depth = ops.conv.places(size, weight.shape[2], step, 0, apart)
+    if depth < 1:
+        raise ShapeError(message(f"conv3d: the filters are deeper than the volumes, the output would be {depth} deep.",
+                                 [("input", input.shape, "N C D H W"), ("weight", weight.shape, "O C KD KH KW")]))
+    out = 0
+    for k, layer in enumerate(md.unbind(weight, 2)):
+        met = x[:, :, k * apart:k * apart + (depth - 1) * step + 1:step]      # what this layer meets, at all places
+        met = md.flatten(md.transpose(met, 1, 2), 0, 1)
+        out = out + conv2d(met, layer, None, stride, padding[1:], dilation, groups)
+    out = _biased("conv", md.transpose(md.unflatten(out, 0, (n, depth)), 1, 2), bias, (1, 1, 1))
+    return md.squeeze(out, 0) if single else out
 
 
 def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
@@ -465,26 +497,47 @@ def adaptive_avg_pool2d(input, output_size):
     """The mean of each bin, with bins chosen so that the output has the size asked for (None keeps an axis)."""
     size = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
     h, w = (n if m is None else m for n, m in zip(input.shape[-2:], size))
+    if (h, w) == (1, 1):
+        return md.mean(input, (-2, -1), keepdim=True)
     rows, columns = _averaging(input.shape[-2], h, input), _averaging(input.shape[-1], w, input)
     return md.matmul(md.matmul(rows, input), columns.t())
 
 
 def adaptive_avg_pool1d(input, output_size):
     """The mean of each bin of a sequence. (N, C, L) -> (N, C, output_size)."""
-    return md.matmul(input, _averaging(input.shape[-1], several(output_size, 1)[0], input).t())
+    (size,) = several(output_size, 1)
+    if size == 1:
+        return md.mean(input, -1, keepdim=True)
+    return md.matmul(input, _averaging(input.shape[-1], size, input).t())
 
 
 def adaptive_max_pool2d(input, output_size, return_indices=False):
-    """The largest number of each bin, with bins as in `adaptive_avg_pool2d`."""
-    if return_indices:
-        raise NotImplementedError("adaptive_max_pool2d: return_indices is not supported yet.")
+    """The largest number of each bin, with bins as in `adaptive_avg_pool2d`.
+
+    With `return_indices` also where it stood in its image, counted in reading order (int64).
+    """
     size = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
     h, w = (n if m is None else m for n, m in zip(input.shape[-2:], size))
-    rows = [
-        [md.flatten(input[..., top:bottom, left:right], -2).max(-1).values for left, right in _bins(input.shape[-1], w)]
-        for top, bottom in _bins(input.shape[-2], h)
-    ]
-    return md.stack([md.stack(row, -1) for row in rows], -2)
+    if len(size) != 2 or min(h, w) < 1:
+        raise ArgumentError(message(f"adaptive_max_pool: the output size must be 1 or more, got {output_size}."))
+    found = [_largest(input, slice(*rows), slice(*columns))
+             for rows in _bins(input.shape[-2], h) for columns in _bins(input.shape[-1], w)]
+    out, indices = (md.unflatten(md.stack(part, -1), -1, (h, w)) for part in zip(*found))
+    return (out, indices) if return_indices else out
+
+
+def _largest(x, rows, columns):
+    """The largest number of one bin of each image, and where it stands in the image."""
+    values, place = md.flatten(x[..., rows, columns], -2).max(-1)
+    width = columns.stop - columns.start
+    return values, (rows.start + place // width) * x.shape[-1] + columns.start + place % width
+
+
+def adaptive_max_pool1d(input, output_size, return_indices=False):
+    """The largest number of each bin of a sequence. (N, C, L) -> (N, C, output_size)."""
+    (size,) = output_size if isinstance(output_size, (tuple, list)) else (output_size,)
+    out = adaptive_max_pool2d(md.unsqueeze(input, -2), (1, size), return_indices)
+    return tuple(md.squeeze(part, -2) for part in out) if return_indices else md.squeeze(out, -2)
 
 
 # ---------------------------------------------------------------------- borders and sizes
@@ -731,14 +784,36 @@ def dropout(input, p=0.5, training=True, inplace=False, *, generator=None):
 
     Source: Srivastava et al. 2014.
     """
+    return _dropped("dropout", input, p, training, input.shape, generator)
+
+
+def _dropped(name, input, p, training, shape, generator):
+    """`shape` is that of the mask: what is 1 there shares its fate."""
     if not 0 <= p <= 1:
-        raise ArgumentError(message(f"dropout: p is a probability, 0 .. 1, got {p}."))
+        raise ArgumentError(message(f"{name}: p is a probability, 0 .. 1, got {p}."))
     if not training or p == 0:
         return input
     generator = generator or _random.default_generator
-    draw = ops.uniform(shape=input.shape, dtype=np.dtype(np.float32), generator=generator, device=str(input.device))
+    draw = ops.uniform(shape=shape, dtype=np.dtype(np.float32), generator=generator, device=str(input.device))
     keep = (draw >= p).astype(input.dtype)
     return input * Tensor(keep * (1 / (1 - p)) if p < 1 else keep)
+
+
+def dropout1d(input, p=0.5, training=True, inplace=False, *, generator=None):
+    """`dropout` of whole channels of sequences, (N, C, L) or (C, L) (Tompson et al. 2015)."""
+    return _without_channels("dropout1d", 1, input, p, training, generator)
+
+
+def dropout2d(input, p=0.5, training=True, inplace=False, *, generator=None):
+    """`dropout` of whole channels of images, (N, C, H, W) or (C, H, W) (Tompson et al. 2015)."""
+    return _without_channels("dropout2d", 2, input, p, training, generator)
+
+
+def _without_channels(name, axes, input, p, training, generator):
+    if input.ndim not in (axes + 1, axes + 2):
+        raise ShapeError(message(f"{name}: expected channels of {axes} axes, with or without a batch.",
+                                 [("input", input.shape)]))
+    return _dropped(name, input, p, training, input.shape[:-axes] + (1,) * axes, generator)
 
 
 # ---------------------------------------------------------------------- losses
@@ -763,13 +838,13 @@ def l1_loss(input, target, reduction="mean"):
 
 
 def _difference(name, input, target):
-    """input - target; a difference of shapes that would broadcast is nearly always a mistake in a loss."""
+    """input - target; shapes that would be broadcast are nearly always a mistake in a loss, but for a single number."""
     if not isinstance(target, Tensor):
         target = tensor(target)
-    if input.shape != target.shape and input.numel() == target.numel():
+    if input.shape != target.shape and () not in (input.shape, target.shape):
         raise ShapeError(
             message(
-                f"{name}: the same count of numbers, but in different shapes: broadcasting would compare all with all.",
+                f"{name}: input and target have different shapes: broadcasting would compare all with all.",
                 [("input", input.shape), ("target", target.shape)],
                 "input.squeeze(-1) or target.view_as(input).",
             )
@@ -899,9 +974,15 @@ def binary_cross_entropy(input, target, weight=None, reduction="mean"):
         raise ArgumentError(message("binary_cross_entropy: the input must be probabilities, 0 .. 1.",
                                     [("lowest", input.array.min()), ("highest", input.array.max())],
                                     "binary_cross_entropy_with_logits(input, target) takes any numbers."))
-    smallest = math.exp(-100)
-    loss = -(target * md.log(md.clamp(input, min=smallest)) + (1 - target) * md.log(md.clamp(1 - input, min=smallest)))
+    loss = -(target * _log_of_probability(input) + (1 - target) * _log_of_probability(1 - input))
     return _reduced(loss if weight is None else loss * weight, reduction)
+
+
+def _log_of_probability(p):
+    """log p, -100 at least; its slope 1 / p is 1e12 at most, as in PyTorch, so that p = 0 can be learned away from."""
+    tiny = p < 1e-12
+    straight = md.clamp(md.log(p.detach()), min=-100) + 1e12 * (p - p.detach())
+    return md.where(tiny, straight, md.log(md.where(tiny, 1.0, p)))
 
 
 def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean", pos_weight=None):
@@ -912,6 +993,95 @@ def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean
     positive = target if pos_weight is None else target * pos_weight
     loss = _share(positive, md.logaddexp(-input, 0.0)) + _share(1 - target, md.logaddexp(input, 0.0))
     return _reduced(loss if weight is None else loss * weight, reduction)
+
+
+def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean", zero_infinity=False):
+    """Minus the log probability of a label sequence, summed over all its alignments to the steps of an input.
+
+    An alignment names a class at each step; the labels are what is left of it when neighbours that are equal are
+    made one, and blanks dropped after that. Infinite where there are too few steps for the labels.
+    Source: Graves et al. 2006.
+
+    Args:
+        log_probs: log probabilities of the classes, (T, N, C) or (T, C).
+        targets: labels, (N, S) and filled up with anything, or all of them in a row, (sum(target_lengths),).
+        input_lengths, target_lengths: how many steps and labels count, (N,) each.
+        blank: the class that stands for no label.
+        reduction: "mean" divides each loss by its number of labels first, as PyTorch does.
+        zero_infinity: losses that are infinite count as 0.
+
+    Raises:
+        ShapeError, ArgumentError, DimensionError, DTypeError: lengths and labels do not fit the log probabilities.
+    """
+    single = log_probs.ndim == 2
+    x = md.unsqueeze(log_probs, 1) if single else log_probs
+    steps, counts, labels = _ctc_data(x, targets, input_lengths, target_lengths, blank)
+    loss = -_ctc_log_probability(x, steps, counts, labels, blank)
+    if zero_infinity:
+        loss = md.where(loss == math.inf, 0.0, loss)
+    if reduction == "mean":
+        loss = loss / from_numpy(np.maximum(counts, 1).astype(x.dtype)).to(x.device)
+    return _reduced(md.squeeze(loss, 0) if single else loss, reduction)
+
+
+def _ctc_log_probability(x, steps, counts, labels, blank):
+    """The log probability of all alignments together, step by step: (T, N, C) -> (N,).
+
+    An alignment walks along the labels with blanks around each, - a - b -, from the first blank to one of the last
+    two places. At each step it stays, goes on by one place, or jumps over a blank, but not to an equal label: those
+    would be merged. `alpha` holds, for each place, the log probability of all ways there.
+    """
+    place = np.arange(2 * labels.shape[1] + 1)
+    classes = np.full((len(labels), len(place)), blank)
+    classes[:, 1::2] = labels
+    new = np.zeros(classes.shape, bool)
+    new[:, 3::2] = labels[:, 1:] != labels[:, :-1]
+    last = 2 * counts[:, None]
+
+    def constant(array):
+        return from_numpy(np.array(array)).to(x.device)
+
+    def only(allowed):
+        return constant(np.where(allowed, 0, -np.inf).astype(x.dtype))
+    alpha, jump, end = only((place == 0) & (last >= 0)), only(new), only((place == last) | (place == last - 1))
+    wall = only(np.zeros((len(labels), 2), bool))
+    running = constant(np.arange(len(x))[:, None, None] < steps[:, None])
+    emitted = md.gather(x, 2, constant(np.broadcast_to(classes, (len(x), *classes.shape))))
+    for goes_on, now in zip(md.unbind(running), md.unbind(emitted)):
+        before = md.cat([wall, alpha], 1)
+        ways = md.stack([before[:, 2:], before[:, 1:-1], before[:, :-2] + jump])
+        alpha = md.where(goes_on, md.logsumexp(ways, 0) + now, alpha)
+    return md.logsumexp(alpha + end, 1)
+
+
+def _ctc_data(x, targets, input_lengths, target_lengths, blank):
+    """Steps (N,), counts of labels (N,) and labels (N, S) on the host, checked; what does not count is blank."""
+    steps, counts, labels = (np.asarray(v.host_array() if isinstance(v, Tensor) else v)
+                             for v in (input_lengths, target_lengths, targets))
+    facts = [("log_probs", x.shape, "T N C"), ("targets", labels.shape, "N S"), ("input_lengths", steps.tolist()),
+             ("target_lengths", counts.tolist()), ("blank", blank)]
+
+    def demand(fine, error, what):
+        if not fine:
+            raise error(message(f"ctc_loss: {what}", facts))
+    demand(all(v.dtype.kind in "iu" or not v.size for v in (steps, counts, labels)), DTypeError,
+           "labels and lengths are whole numbers.")
+    demand(x.ndim == 3 and steps.size == counts.size == x.shape[1], ShapeError,
+           "there must be one length for each sequence of log probabilities.")
+    steps, counts = steps.reshape(-1), counts.reshape(-1)
+    demand(min([0, *steps, *counts]) == 0 and max([0, *steps]) <= len(x), ArgumentError,
+           f"input lengths must be 0 .. {len(x)}, the number of steps, and target lengths 0 or more.")
+    if labels.ndim == 1:
+        demand(len(labels) == counts.sum(), ShapeError, "labels in a row must be as many as all target lengths say.")
+        row, labels = labels, np.zeros((len(counts), max([0, *counts])), np.int64)
+        labels[np.arange(labels.shape[1]) < counts[:, None]] = row
+    demand(labels.ndim == 2 and len(labels) == len(counts) and labels.shape[1] >= max([0, *counts]), ShapeError,
+           "there must be a row of labels for each sequence, as long as its target length or longer.")
+    used, classes = np.arange(labels.shape[1]) < counts[:, None], x.shape[2]
+    named = labels[used]
+    demand(0 <= blank < classes and ((named >= 0) & (named < classes) & (named != blank)).all(), DimensionError,
+           f"labels and blank must be classes, 0 .. {classes - 1}, and no label the blank.")
+    return steps, counts, np.where(used, labels, blank)
 
 
 def kl_div(input, target, reduction="mean", log_target=False):
@@ -979,3 +1149,73 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
     )
     loss = 0.5 * (md.log(var) + md.square(input - target) / var)
     return _reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
+
+
+# ---------------------------------------------------------------------- attention
+def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None):
+    """Each query gets a mean of the values, weighted by how well their keys match it: softmax(Q K^T scale) V.
+
+    query: (..., L, E), key: (..., S, E), value: (..., S, Ev) -> (..., L, Ev).
+
+    Args:
+        attn_mask: as in `attention_weights`; a query that may look nowhere gets zeros and gradient 0, as in PyTorch.
+        dropout_p: each weight is dropped with this probability, also in evaluation: a function has no mode.
+        is_causal, scale: as in `attention_weights`.
+
+    Raises:
+        ShapeError: queries and keys differ in length, keys and values in number, or the mask does not fit.
+
+    Source: Vaswani et al. 2017.
+    """
+    shapes = [x.shape for x in (query, key, value)]
+    if min(map(len, shapes)) < 2 or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+        raise ShapeError(
+            message("scaled_dot_product_attention: each query must be as long as each key, with one value for each "
+                    "key.", [("query", shapes[0], "... L E"), ("key", shapes[1], "... S E"),
+                             ("value", shapes[2], "... S Ev")]))
+    weights = attention_weights(query, key, attn_mask, is_causal, scale)
+    return md.matmul(dropout(weights, dropout_p), value)
+
+
+def attention_weights(query, key, attn_mask=None, is_causal=False, scale=None):
+    """How much each query looks at each key: softmax(Q K^T scale + mask). (..., L, E), (..., S, E) -> (..., L, S).
+
+    Each row sums to 1, or is 0 where the query may look nowhere.
+
+    Args:
+        attn_mask: fits (..., L, S). Bool: True where a query may look. Float: added to the scores.
+        is_causal: query number i looks at keys 0 .. i only; with a mask, both count.
+        scale: 1 / sqrt(E) if not given, so that scores of normal numbers have variance 1.
+    """
+    scale = 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else scale
+    scores = md.matmul(query * scale, md.transpose(key, -2, -1))
+    mask = None if attn_mask is None else _fitting(additive_mask(attn_mask, scores), scores)
+    if is_causal:
+        earlier = additive_mask(md.tril(ones(*scores.shape[-2:], dtype=bool, device=scores.device)), scores)
+        mask = earlier if mask is None else mask + earlier
+    if mask is None:
+        return softmax(scores, -1)
+    nowhere = md.all(mask == -math.inf, -1, keepdim=True)     # softmax of nothing but -inf is nan
+    weights = softmax(scores + md.where(nowhere, 0.0, mask), -1)
+    return md.where(nowhere, 0.0, weights)
+
+
+def _fitting(mask, scores):
+    if mask.ndim > scores.ndim or any(m not in (1, n) for m, n in zip(mask.shape[::-1], scores.shape[::-1])):
+        raise ShapeError(message("attention: the mask does not fit the scores of each query (L) and key (S).",
+                                 [("attn_mask", mask.shape), ("scores", scores.shape, "... L S")]))
+    return mask
+
+
+def additive_mask(mask, like):
+    """A mask as what is added to scores of the dtype of `like`: 0 where a bool mask is True, -inf where it is False.
+
+    Raises:
+        DTypeError: the mask holds whole numbers.
+    """
+    if mask.dtype.kind not in "bf":
+        raise DTypeError(message("attention: a mask is made of bools, or of floats that are added to the scores.",
+                                 [("mask", mask.dtype)], "mask.bool()."))
+    if mask.dtype.kind == "f":
+        return cast(mask, like.dtype)
+    return md.where(mask, zeros((), dtype=like.dtype, device=like.device), -math.inf)

@@ -3,31 +3,13 @@
 Names, shapes and first values of the parameters are PyTorch's, so that its state dicts load.
 """
 import math
-from collections.abc import Callable
 
-import numpy as np
-
-from ..creation import empty, ones, zeros
+from ..creation import empty
 from ..errors import ArgumentError, message
-from ..tensor import Tensor, tensor
 from . import functional as F
 from . import init
 from .module import Module, Parameter
-
-
-def _positive(layer, **sizes):
-    for name, value in sizes.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ArgumentError(message(f"{layer}: {name} must be a whole number of 1 or more, got {value!r}."))
-
-
-def _settings(module, *names, **if_not):
-    """`in_channels, out_channels, stride=(2, 2)`: the first ones always, the others where they are not the default."""
-    shown = [f"{name}={getattr(module, name)!r}" for name in names]
-    return ", ".join(
-        shown
-        + [f"{name}={getattr(module, name)!r}" for name, default in if_not.items() if getattr(module, name) != default]
-    )
+from .settings import positive, settings
 
 
 # ---------------------------------------------------------------------- layers with weights
@@ -36,7 +18,7 @@ class Linear(Module):
 
     def __init__(self, in_features, out_features, bias=True, *, dtype=None):
         super().__init__()
-        _positive("Linear", in_features=in_features, out_features=out_features)
+        positive("Linear", in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(empty(out_features, in_features, dtype=dtype))
         self.bias = Parameter(empty(out_features, dtype=dtype)) if bias else None
@@ -60,56 +42,106 @@ def _reset(weight, bias):
         init.uniform_(bias, -bound, bound)
 
 
-class Conv2d(Module):
-    """Filters that slide over images. (N, in_channels, H, W) -> (N, out_channels, OH, OW).
+class _Conv(Module):
+    """What all convolutions share.
 
     Args:
-        kernel_size, stride, padding, dilation: one number, or (vertical, horizontal); padding also "same" or "valid".
+        kernel_size, stride, padding, dilation: one number, or one an axis; padding also "same" or "valid".
         groups: the channels are cut into this many parts that do not see each other.
+        padding_mode: what the border is made of, "zeros", "reflect", "replicate" or "circular".
     """
 
-    def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=True,
-        *,
-        dtype=None,
-    ):
+    axes = 0
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True,
+                 padding_mode="zeros", *, dtype=None):
         super().__init__()
-        _positive("Conv2d", in_channels=in_channels, out_channels=out_channels, groups=groups)
-        if in_channels % groups or out_channels % groups:
-            raise ArgumentError(
-                message(f"Conv2d: {in_channels} and {out_channels} channels cannot be cut into {groups} groups.")
-            )
+        positive(type(self).__name__, in_channels=in_channels, out_channels=out_channels, groups=groups)
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        if isinstance(padding, str) and padding not in ("same", "valid"):
-            raise ArgumentError(message(f"Conv2d: unknown padding {padding!r}.", [("known", "'same', 'valid'")]))
-        self.kernel_size, self.stride = F.pair(kernel_size, "kernel_size"), F.pair(stride, "stride")
-        self.padding = padding if isinstance(padding, str) else F.pair(padding, "padding")
-        self.dilation = F.pair(dilation, "dilation")
-        self.weight = Parameter(empty(out_channels, in_channels // groups, *self.kernel_size, dtype=dtype))
+        self.kernel_size, self.stride, self.dilation = (F.several(value, self.axes, name) for name, value in [
+            ("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation)])
+        self.padding = padding if isinstance(padding, str) else F.several(padding, self.axes, "padding")
+        self.output_padding, self.padding_mode = (0,) * self.axes, padding_mode
+        self._check()
+        self.weight = Parameter(empty(*self._channels(), *self.kernel_size, dtype=dtype))
         self.bias = Parameter(empty(out_channels, dtype=dtype)) if bias else None
         self.reset_parameters()
+
+    def _check(self):
+        name, modes = type(self).__name__, ("zeros", "reflect", "replicate", "circular")
+        if self.in_channels % self.groups or self.out_channels % self.groups:
+            raise ArgumentError(message(f"{name}: {self.in_channels} and {self.out_channels} channels cannot be cut "
+                                        f"into {self.groups} groups."))
+        if isinstance(self.padding, str) and self.padding not in ("same", "valid"):
+            raise ArgumentError(message(f"{name}: unknown padding {self.padding!r}.", [("known", "'same', 'valid'")]))
+        if self.padding == "same" and max(self.stride) > 1:
+            raise ArgumentError(message(f"{name}: padding='same' is defined for stride 1.", [("stride", self.stride)]))
+        if self.padding_mode not in modes:
+            raise ArgumentError(message(f"{name}: unknown padding_mode {self.padding_mode!r}.",
+                                        [("known", ", ".join(map(repr, modes)))]))
+
+    def _channels(self):
+        """The first two axes of the weight."""
+        return self.out_channels, self.in_channels // self.groups
 
     def reset_parameters(self):
         """Draw weight and bias evenly from +-1 / sqrt(fan_in), PyTorch's default."""
         _reset(self.weight, self.bias)
 
     def forward(self, x):
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            x = F.pad(x, F.borders(padding, self.kernel_size, self.dilation), self.padding_mode)
+            padding = 0
+        return type(self).function(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
     def extra_repr(self):
-        shown = [f"{self.in_channels}, {self.out_channels}", _settings(self, "kernel_size", "stride")]
-        shown.append("" if self.padding == (0, 0) else f"padding={self.padding}")
-        shown.append(_settings(self, dilation=(1, 1), groups=1))
+        none = (0,) * self.axes
+        shown = [f"{self.in_channels}, {self.out_channels}", settings(self, "kernel_size", "stride")]
+        shown.append("" if self.padding == none else f"padding={self.padding}")
+        shown.append(settings(self, dilation=(1,) * self.axes, output_padding=none, groups=1))
         shown.append("" if self.bias is not None else "bias=False")
+        shown.append("" if self.padding_mode == "zeros" else f"padding_mode={self.padding_mode}")
         return ", ".join(text for text in shown if text)
+
+
+class Conv1d(_Conv):
+    """Filters that slide over sequences. (N, in_channels, L) -> (N, out_channels, OL)."""
+
+    axes, function = 1, staticmethod(F.conv1d)
+
+
+class Conv2d(_Conv):
+    """Filters that slide over images. (N, in_channels, H, W) -> (N, out_channels, OH, OW)."""
+
+    axes, function = 2, staticmethod(F.conv2d)
+
+
+class _ConvTranspose(_Conv):
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1,
+                 bias=True, dilation=1, *, dtype=None):
+        padding = F.several(padding, self.axes, "padding")      # no names: "same" is not defined here
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, dtype=dtype)
+        self.output_padding = F.several(output_padding, self.axes, "output_padding")
+
+    def _channels(self):
+        return self.in_channels, self.out_channels // self.groups
+
+    def forward(self, x):
+        return type(self).function(x, self.weight, self.bias, self.stride, self.padding, self.output_padding,
+                                   self.groups, self.dilation)
+
+
+class ConvTranspose1d(_ConvTranspose):
+    """Each step paints its filter onto a longer sequence. (N, in_channels, L) -> (N, out_channels, OL)."""
+
+    axes, function = 1, staticmethod(F.conv_transpose1d)
+
+
+class ConvTranspose2d(_ConvTranspose):
+    """Each pixel paints its filter onto a larger image. (N, in_channels, H, W) -> (N, out_channels, OH, OW)."""
+
+    axes, function = 2, staticmethod(F.conv_transpose2d)
 
 
 class Embedding(Module):
@@ -117,7 +149,7 @@ class Embedding(Module):
 
     def __init__(self, num_embeddings, embedding_dim, padding_idx=None, *, dtype=None):
         super().__init__()
-        _positive("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        positive("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         if padding_idx is not None:
             if not -num_embeddings <= padding_idx < num_embeddings:
                 raise ArgumentError(message(f"Embedding: padding_idx {padding_idx} is none of {num_embeddings} rows."))
@@ -141,113 +173,37 @@ class Embedding(Module):
         )
 
 
-class _BatchNorm(Module):
-    axes: tuple[int, ...] = ()
-    shape_hint = ""
-
-    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, *, dtype=None):
-        super().__init__()
-        _positive(type(self).__name__, num_features=num_features)
-        self.num_features, self.eps, self.momentum = num_features, eps, momentum
-        self.affine, self.track_running_stats = affine, track_running_stats
-        self.weight = Parameter(ones(num_features, dtype=dtype)) if affine else None
-        self.bias = Parameter(zeros(num_features, dtype=dtype)) if affine else None
-        self.register_buffer("running_mean", zeros(num_features, dtype=dtype) if track_running_stats else None)
-        self.register_buffer("running_var", ones(num_features, dtype=dtype) if track_running_stats else None)
-        self.register_buffer("num_batches_tracked", tensor(0) if track_running_stats else None)
-
-    def forward(self, x):
-        if x.ndim not in self.axes or x.shape[1] != self.num_features:
-            raise F.ShapeError(
-                message(
-                    f"{type(self).__name__}: expected {self.shape_hint} with C = {self.num_features}.",
-                    [("input", x.shape)],
-                )
-            )
-        momentum = self.momentum
-        if self.training and self.track_running_stats:
-            self.num_batches_tracked.array += 1
-            momentum = 1 / int(self.num_batches_tracked) if momentum is None else momentum
-        batch_statistics = self.training or not self.track_running_stats
-        return F.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, batch_statistics, momentum, self.eps
-        )
-
-    def extra_repr(self):
-        return f"{self.num_features}, {_settings(self, 'eps', 'momentum', 'affine', 'track_running_stats')}"
-
-
-class BatchNorm1d(_BatchNorm):
-    """Features brought to mean 0 and variance 1 over the batch. (N, C) or (N, C, L)."""
-
-    axes, shape_hint = (2, 3), "(N, C) or (N, C, L)"
-
-
-class BatchNorm2d(_BatchNorm):
-    """Channels brought to mean 0 and variance 1 over batch and image. (N, C, H, W)."""
-
-    axes, shape_hint = (4,), "(N, C, H, W)"
-
-
 # ---------------------------------------------------------------------- layers without weights
-class MaxPool2d(Module):
-    """The largest number of each window. (N, C, H, W) -> (N, C, OH, OW)."""
-
-    def __init__(self, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
-        super().__init__()
-        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
-        self.padding, self.dilation, self.ceil_mode = padding, dilation, ceil_mode
-
-    def forward(self, x):
-        return F.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
-
-    def extra_repr(self):
-        return _settings(self, "kernel_size", "stride", "padding", "dilation", "ceil_mode")
-
-
-class AvgPool2d(Module):
-    """The mean of each window. (N, C, H, W) -> (N, C, OH, OW)."""
-
-    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
-        super().__init__()
-        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
-        self.padding, self.ceil_mode, self.count_include_pad = padding, ceil_mode, count_include_pad
-
-    def forward(self, x):
-        return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
-
-    def extra_repr(self):
-        return _settings(self, "kernel_size", "stride", "padding")
-
-
-class AdaptiveAvgPool2d(Module):
-    """The mean of each bin, for an output of the size asked for. (N, C, H, W) -> (N, C, *output_size)."""
-
-    def __init__(self, output_size):
-        super().__init__()
-        self.output_size = output_size
-
-    def forward(self, x):
-        return F.adaptive_avg_pool2d(x, self.output_size)
-
-    def extra_repr(self):
-        return f"output_size={self.output_size}"
-
-
-class Dropout(Module):
-    """In training, numbers set to 0 with probability p and the others scaled up by 1 / (1 - p)."""
-
+class _Dropout(Module):
     def __init__(self, p=0.5, inplace=False, *, generator=None):
         super().__init__()
         if not 0 <= p <= 1:
-            raise ArgumentError(message(f"Dropout: p is a probability, 0 .. 1, got {p}."))
+            raise ArgumentError(message(f"{type(self).__name__}: p is a probability, 0 .. 1, got {p}."))
         self.p, self.inplace, self.generator = p, inplace, generator      # `inplace` is accepted, and changes nothing
 
     def forward(self, x):
-        return F.dropout(x, self.p, self.training, generator=self.generator)
+        return type(self).function(x, self.p, self.training, generator=self.generator)
 
     def extra_repr(self):
         return f"p={self.p}, inplace={self.inplace}"
+
+
+class Dropout(_Dropout):
+    """In training, numbers set to 0 with probability p and the others scaled up by 1 / (1 - p)."""
+
+    function = staticmethod(F.dropout)
+
+
+class Dropout1d(_Dropout):
+    """`Dropout` of whole channels of sequences. (N, C, L) or (C, L)."""
+
+    function = staticmethod(F.dropout1d)
+
+
+class Dropout2d(_Dropout):
+    """`Dropout` of whole channels of images. (N, C, H, W) or (C, H, W)."""
+
+    function = staticmethod(F.dropout2d)
 
 
 class Flatten(Module):
@@ -261,7 +217,21 @@ class Flatten(Module):
         return x.flatten(self.start_dim, self.end_dim)
 
     def extra_repr(self):
-        return _settings(self, "start_dim", "end_dim")
+        return settings(self, "start_dim", "end_dim")
+
+
+class Unflatten(Module):
+    """One axis made several again: the reverse of `Flatten`."""
+
+    def __init__(self, dim, unflattened_size):
+        super().__init__()
+        self.dim, self.unflattened_size = dim, unflattened_size
+
+    def forward(self, x):
+        return x.unflatten(self.dim, self.unflattened_size)
+
+    def extra_repr(self):
+        return settings(self, "dim", "unflattened_size")
 
 
 class Identity(Module):
@@ -274,157 +244,69 @@ class Identity(Module):
         return x
 
 
-class _Activation(Module):
-    """A function of single numbers with the settings that it takes.
+# ---------------------------------------------------------------------- borders and sizes of images
+class _Pad2d(Module):
+    mode = ""
 
-    `inplace` is accepted for PyTorch's sake, and changes nothing.
-    """
-
-    function: Callable
-    defaults: dict = {}
-
-    def __init__(self, *args, **settings):
+    def __init__(self, padding):
         super().__init__()
-        unknown = [name for name in settings if name not in self.defaults] or args[len(self.defaults) :]
-        if unknown:
-            known = ", ".join(self.defaults) or "none"
-            raise ArgumentError(message(f"{type(self).__name__}: unknown setting {unknown[0]!r}.", [("known", known)]))
-        for name, value in {**self.defaults, **dict(zip(self.defaults, args)), **settings}.items():
-            setattr(self, name, value)
-
-    def _names(self):
-        return [name for name in self.defaults if name != "inplace"]
+        self.padding = (padding,) * 4 if isinstance(padding, int) else tuple(padding)
+        if len(self.padding) != 4:
+            raise ArgumentError(message(f"{type(self).__name__}: expected one number or four (left, right, top, "
+                                        f"bottom), got {padding!r}."))
 
     def forward(self, x):
-        return type(self).function(x, **{name: getattr(self, name) for name in self._names()})
+        return F.pad(x, self.padding, self.mode)
 
     def extra_repr(self):
-        shown = [_settings(self, *self._names()), "inplace=True" * getattr(self, "inplace", False)]
-        return ", ".join(text for text in shown if text)
+        return f"{self.padding}"
 
 
-class ReLU(_Activation):
-    """x where it is positive, else 0."""
+class ZeroPad2d(_Pad2d):
+    """A border of zeros. (..., H, W) -> (..., OH, OW)."""
 
-    function = staticmethod(F.relu)
-    defaults = dict(inplace=False)
-
-
-class LeakyReLU(_Activation):
-    """x where it is positive, else negative_slope * x."""
-
-    function = staticmethod(F.leaky_relu)
-    defaults = dict(negative_slope=0.01, inplace=False)
+    mode = "constant"
 
 
-class Tanh(_Activation):
-    """Hyperbolic tangent."""
+class ReflectionPad2d(_Pad2d):
+    """A border that mirrors the image at its edges. (..., H, W) -> (..., OH, OW)."""
 
-    function = staticmethod(F.tanh)
-
-
-class Sigmoid(_Activation):
-    """1 / (1 + exp(-x))."""
-
-    function = staticmethod(F.sigmoid)
+    mode = "reflect"
 
 
-class GELU(_Activation):
-    """x times the probability that a standard normal number is below x."""
+class ReplicationPad2d(_Pad2d):
+    """A border that repeats the pixels of the edges. (..., H, W) -> (..., OH, OW)."""
 
-    function = staticmethod(F.gelu)
-    defaults = dict(approximate="none")
-
-
-class Softmax(_Activation):
-    """exp(x) / sum(exp(x)) along the axis `dim`."""
-
-    function = staticmethod(F.softmax)
-    defaults = dict(dim=-1)
+    mode = "replicate"
 
 
-class LogSoftmax(_Activation):
-    """The logarithm of softmax along the axis `dim`."""
+class Upsample(Module):
+    """Images or sequences at another size, as `interpolate` makes them. (N, C, ...) -> (N, C, *size)."""
 
-    function = staticmethod(F.log_softmax)
-    defaults = dict(dim=-1)
-
-
-# ---------------------------------------------------------------------- losses
-class _Loss(Module):
-    """A loss with the settings that its function takes."""
-
-    function: Callable
-    defaults: dict = {}
-
-    def __init__(self, **settings):
+    def __init__(self, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None):
         super().__init__()
-        unknown = [k for k in settings if k not in self.defaults]
-        if unknown:
-            raise ArgumentError(
-                message(
-                    f"{type(self).__name__}: unknown setting {unknown[0]!r}.", [("known", ", ".join(self.defaults))]
-                )
-            )
-        for name, value in {**self.defaults, **settings}.items():
-            if isinstance(value, Tensor):
-                self.register_buffer(name, value)
-            else:
-                setattr(self, name, value)
+        scale_factor = float(scale_factor) if isinstance(scale_factor, int) else scale_factor
+        self.size, self.scale_factor, self.mode = size, scale_factor, mode
+        self.align_corners, self.recompute_scale_factor = align_corners, recompute_scale_factor
 
-    def forward(self, input, target):
-        return type(self).function(input, target, **{name: getattr(self, name) for name in self.defaults})
+    def forward(self, x):
+        return F.interpolate(x, self.size, self.scale_factor, self.mode, self.align_corners,
+                             self.recompute_scale_factor)
+
+    def extra_repr(self):
+        return settings(self, "size" if self.scale_factor is None else "scale_factor", "mode")
 
 
-class CrossEntropyLoss(_Loss):
-    """Softmax and minus the log probability of the right class. (N, C), (N,) -> ()."""
+class PixelShuffle(Module):
+    """Channels into pixels. (..., C r r, H, W) -> (..., C, H r, W r), r being `upscale_factor`."""
 
-    function = staticmethod(F.cross_entropy)
-    defaults = dict(weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0)
+    def __init__(self, upscale_factor):
+        super().__init__()
+        positive("PixelShuffle", upscale_factor=upscale_factor)
+        self.upscale_factor = upscale_factor
 
-    def __init__(self, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
-        super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing)
+    def forward(self, x):
+        return F.pixel_shuffle(x, self.upscale_factor)
 
-
-class NLLLoss(_Loss):
-    """Minus the log probability of the right class, for log probabilities. (N, C), (N,) -> ()."""
-
-    function = staticmethod(F.nll_loss)
-    defaults = dict(weight=None, ignore_index=-100, reduction="mean")
-
-    def __init__(self, weight=None, ignore_index=-100, reduction="mean"):
-        super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
-
-
-class MSELoss(_Loss):
-    """The mean squared error."""
-
-    function = staticmethod(F.mse_loss)
-    defaults = dict(reduction="mean")
-
-
-class L1Loss(_Loss):
-    """The mean absolute error."""
-
-    function = staticmethod(F.l1_loss)
-    defaults = dict(reduction="mean")
-
-
-class BCELoss(_Loss):
-    """Binary cross-entropy of probabilities."""
-
-    function = staticmethod(F.binary_cross_entropy)
-    defaults = dict(weight=None, reduction="mean")
-
-    def __init__(self, weight=None, reduction="mean"):
-        super().__init__(weight=weight, reduction=reduction)
-
-
-class BCEWithLogitsLoss(_Loss):
-    """Binary cross-entropy of sigmoid(input), without overflow."""
-
-    function = staticmethod(F.binary_cross_entropy_with_logits)
-    defaults = dict(weight=None, reduction="mean", pos_weight=None)
-
-    def __init__(self, weight=None, reduction="mean", pos_weight=None):
-        super().__init__(weight=weight, reduction=reduction, pos_weight=pos_weight)
+    def extra_repr(self):
+        return settings(self, "upscale_factor")

@@ -14,10 +14,16 @@
 An op takes its settings in one canonical form (axes as a tuple of numbers >= 0, strides as pairs);
 `minidl.functions` and `minidl.nn.functional` accept everything a person would write.
 """
+import warnings
+
 from ..primitive import registry
 from . import conv, draws, elementwise, index, linalg, linear, pool, recurrent, reduce, shape  # noqa: F401
 
 globals().update(registry)           # ops.tanh is the primitive called tanh
+
+# An overflow needs no warning that points into minidl: the inf or nan in the result says the same, and
+# autograd.detect_anomaly says where it came from. NumPy's errstate would cost half an addition at every op.
+warnings.filterwarnings("ignore", ".* encountered", RuntimeWarning, r"minidl\.")
 
 
 def __getattr__(name):

@@ -374,18 +374,32 @@ _ERFC = (
     -1.1270822361367252e-13, 3.810905255189232e-16, 7.106097613609237e-15, -1.5230282014571043e-15,
     -9.457494571291233e-17, 1.210237189224279e-16, -2.816663087747177e-17)
 
+# 2/sqrt(pi) (-1)^n / (n! (2n + 1)): Taylor's series of erf(x) / x in x^2.
+_ERF_NEAR_0 = (1.1283791670955126, -0.37612638903183754, 0.11283791670955126, -0.026866170645131252,
+               0.005223977625442188, -0.0008548327023450852)
+
 
 @elementwise(onnx="Erf")
 def erf(xp, x):
     """The error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
     z = xp.minimum(xp.absolute(x), 30.0)              # erf is 1 to the last bit long before
+    near_0 = z * _polynomial(_ERF_NEAR_0, z * z)      # 1 - erfc would lose the digits of small numbers
     t = 2.0 / (2.0 + z)
     u = 4.0 * t - 2.0
     older, newer = 0.0, 0.0                           # Clenshaw's recurrence
     for c in _ERFC[:0:-1]:
         older, newer = newer, u * newer - older + c
     log_ratio = 0.5 * u * newer - older + _ERFC[0]
-    return xp.copysign(1.0 - t * xp.exp(log_ratio - z * z), x).astype(x.dtype)
+    far = 1.0 - t * xp.exp(log_ratio - z * z)
+    return xp.copysign(xp.where(z < 0.1, near_0, far), x).astype(x.dtype)
+
+
+def _polynomial(coefficients, x):
+    """c[0] + c[1] x + c[2] x^2 + ... by Horner's scheme."""
+    *rest, out = coefficients
+    for c in reversed(rest):
+        out = out * x + c
+    return out
 
 
 @erf.grad("x")

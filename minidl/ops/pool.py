@@ -9,6 +9,8 @@ Where several numbers of a window are equally large, the first in reading order 
 """
 import math
 
+import numpy as np
+
 from ..errors import ShapeError, message
 from ..primitive import primitive
 from .conv import batch_first, places
@@ -48,11 +50,17 @@ def members(out, kernel, stride, dilation):
 
 
 def winners(xp, canvas, out, window):
-    """For each place in a window: where it stands, and a mask of the windows whose largest number it is."""
+    """For each place in a window: where it stands, and a mask of the windows whose largest number it is.
+
+    A nan counts as larger than all numbers. On a GPU it is not looked for, for that would wait for the device.
+    """
     *places, last = members(out.shape[2:], *window)
     free = xp.ones_like(out, dtype=bool)
+    broken = type(out) is np.ndarray and np.isnan(out).any()
     for place in places:
         mask = canvas[place] == out
+        if broken:                                    # nan is not equal to itself
+            mask |= np.isnan(canvas[place])
         mask &= free
         free ^= mask
         yield place, mask

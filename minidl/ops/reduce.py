@@ -4,7 +4,7 @@ import contextlib
 import numpy as np
 
 from ..primitive import primitive
-from .elementwise import astype, equal, exp, isfinite, where
+from .elementwise import astype, equal, exp, where
 from .shape import expand, reshape
 
 
@@ -154,13 +154,11 @@ def logsumexp(xp, x, *, dim, keepdim=False):
 
 
 @logsumexp.grad("x")
-def _(g, x, out, x_shape, dim):      # softmax
-    return spread(g, x_shape, dim) * exp(x - _finite(spread(out, x_shape, dim)))
-
-
-def _finite(x):
-    """x, with infinities replaced by 0: exp(-inf - 0) is 0 where exp(-inf - -inf) is nan."""
-    return where(isfinite(x), x, 0)
+def _(g, x, out, x_shape, dim):      # softmax; inf - inf would be nan, and -inf has no part in any sum
+    out = spread(where(equal(out, -np.inf), 0, out), x_shape, dim)
+    e = exp(where(equal(x, out), 0, x - out))
+    total = sum(e, dim=dim, keepdim=True)             # 1, but for the digits that a large `out` has lost
+    return spread(g, x_shape, dim) * (e / where(equal(total, 0), 1, total))
 
 
 def _quiet(xp):
