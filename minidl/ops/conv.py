@@ -74,10 +74,10 @@ def windows_of(xp, canvas, kernel, stride, dilation, out):
     return xp.lib.stride_tricks.as_strided(canvas, (c, *kernel, *out, n), strides)
 
 
-def portions(xp, windows, size=CACHE):
-    """Slices that take the rows of windows in turns, about `size` bytes of columns at a time (a GPU: all at once)."""
+def portions(xp, windows, caches=1):
+    """Slices that take the rows of windows in turns, as many columns at a time as fill the cache (a GPU: all)."""
     count = windows.shape[3]
-    step = max(1, size * count // max(1, windows.nbytes)) if xp is np else count
+    step = max(1, caches * CACHE * count // max(1, windows.nbytes)) if xp is np else count
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
@@ -118,7 +118,7 @@ def conv2d_input_grad(xp, dy, w, *, size, stride, padding, dilation, groups):
     dx = xp.zeros((w.shape[1] * groups, h + 2 * top, wide + 2 * left, dy.shape[3]), np.result_type(dy.dtype, w.dtype))
     windows = windows_of(xp, dx, kernel, stride, dilation, dy.shape[1:3])
     filters = w.reshape(groups, w.shape[0] // groups, -1).swapaxes(1, 2)
-    for rows in portions(xp, windows, 8 * CACHE):     # larger ones: each costs KH * KW additions, however small
+    for rows in portions(xp, windows, caches=8):       # larger ones: each costs KH * KW additions, however small
         goal = windows[:, :, :, rows]
         part = (filters @ pixels(dy, rows, groups)).reshape(goal.shape)
         for i, j in itertools.product(*map(range, kernel)):     # the windows' pixels at one place are all different

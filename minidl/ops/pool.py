@@ -54,10 +54,10 @@ def winners(xp, canvas, out, window):
 
     A nan counts as larger than all numbers. On a GPU it is not looked for, for that would wait for the device.
     """
-    *places, last = members(out.shape[2:], *window)
+    *others, last = members(out.shape[2:], *window)
     free = xp.ones_like(out, dtype=bool)
     broken = type(out) is np.ndarray and np.isnan(out).any()
-    for place in places:
+    for place in others:
         mask = canvas[place] == out
         if broken:                                    # nan is not equal to itself
             mask |= np.isnan(canvas[place])
@@ -89,10 +89,10 @@ def max_pool2d(xp, x, *, kernel, stride, padding, dilation, ceil_mode):
     """
     size = pooled_size(x.shape[2:], kernel, stride, padding, dilation, ceil_mode)
     canvas = canvas_of(xp, x, -xp.inf, size, kernel, stride, padding, dilation)
-    places = list(members(size, kernel, stride, dilation))
-    out = xp.maximum(canvas[places[0]], canvas[places[-1]])
-    for place in places[1:-1]:
-        xp.maximum(out, canvas[place], out=out)
+    first, *others = [canvas[place] for place in members(size, kernel, stride, dilation)]
+    out = xp.maximum(first, others.pop() if others else first)
+    for other in others:
+        xp.maximum(out, other, out=out)
     return out
 
 
