@@ -1,6 +1,7 @@
 """The vocabulary of neural networks, against plain loops, formulas, and what must hold for any numbers."""
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -152,6 +153,41 @@ def test_conv2d_is_linear_in_images_and_in_filters(case, a, b):
     x2, w2 = md.Tensor(numbers(*x.shape, seed=7)), md.Tensor(numbers(*w.shape, seed=8))
     close(F.conv2d(a * x + b * x2, w, **how), (a * F.conv2d(x, w, **how) + b * F.conv2d(x2, w, **how)).numpy())
     close(F.conv2d(x, a * w + b * w2, **how), (a * F.conv2d(x, w, **how) + b * F.conv2d(x, w2, **how)).numpy())
+
+
+@given(convolutions())
+def test_convolution_in_portions_is_convolution_at_once(case):
+    x, w, how = case
+    def all_three():
+        inputs = [md.Tensor(x, requires_grad=True), md.Tensor(w, requires_grad=True)]
+        y = F.conv2d(*inputs, **how)
+        return [y, *md.autograd.grad(y, inputs, y.detach() ** 2)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(md.ops.conv, "CACHE", 10**9)
+        at_once = all_three()
+        patch.setattr(md.ops.conv, "CACHE", 1)           # one row of windows at a time
+        for found, expected in zip(all_three(), at_once):
+            close(found, expected.detach().numpy())
+
+
+def test_columns_never_exist_as_a_whole():
+    x, w = md.zeros(16, 8, 64, 64), md.zeros(8, 8, 5, 5, requires_grad=True)
+    tracemalloc.start()
+    try:
+        y = F.conv2d(x, w, padding=2)
+        y.sum().backward()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * x.array.nbytes                 # the columns have 25 times as many numbers as x
+
+
+def test_the_batch_lies_last_in_memory_all_the_way_to_the_dense_layer():
+    x, w = leaf(3, 2, 6, 6), leaf(4, 2, 3, 3)
+    y = F.max_pool2d(F.relu(F.conv2d(x, w, md.ones(4), padding=1)), 2)
+    assert y.array.transpose(1, 2, 3, 0).flags.c_contiguous
+    assert np.shares_memory(y.array, md.flatten(y, 1).array)
 
 
 @given(convolutions())

@@ -7,13 +7,22 @@ often as one likes, and a transposed convolution costs no further code:
     conv2d_input_grad   dy, w -> the gradient of x    (a transposed convolution)
     conv2d_weight_grad  x, dy -> the gradient of w
 
-All three are one matrix product of *columns*: every window of the image laid out as one row.
-Axes are N C H W (images), O C KH KW (filters). In memory, channels lie last: a window's rows are
-then contiguous, and the product leaves its result in that layout anyway.
+All three are one matrix product of *columns*: each window of the image written out as a column. A pixel
+stands in as many columns as windows see it, so they are many times larger than the image; they are made for a
+few rows of windows at a time, while they fit into the processor's cache, and never exist as a whole.
+
+Axes are N C H W (images), O C KH KW (filters). In memory, images lie with the batch last, C H W N: the same
+pixel of all images side by side. Whatever is copied, added or compared then runs over long stretches of
+memory, however few the channels, and the matrix product leaves its result in that layout anyway.
 
 `stride`, `padding` and `dilation` are pairs (vertical, horizontal); `groups` cuts the channels into
 parts that do not see each other.
 """
+import itertools
+import math
+
+import numpy as np
+
 from ..errors import ShapeError, message
 from ..primitive import primitive
 
@@ -28,74 +37,58 @@ def output_size(size, kernel, stride, padding, dilation):
     return tuple(map(places, size, kernel, stride, padding, dilation))
 
 
-# ---------------------------------------------------------------------- windows as rows of a matrix
-def framed(xp, x, size, offset, step=(1, 1)):
-    """Images on a canvas of zeros, channels last: (N, C, h, w) -> (N, H, W, C).
+# ---------------------------------------------------------------------- windows as columns of a matrix
+CACHE = 2**19                        # bytes of columns that a second-level cache holds beside what else is needed
 
-    Pixel (i, j) goes to offset + step * (i, j); what falls outside the canvas is dropped.
-    Offset 1 pads, step 2 stuffs zeros between the pixels, a negative offset crops.
-    """
-    image = x.transpose(0, 2, 3, 1)
-    if tuple(size) == image.shape[1:3] and tuple(offset) == (0, 0) and tuple(step) == (1, 1):
-        return xp.ascontiguousarray(image)
-    canvas = xp.zeros((image.shape[0], *size, image.shape[3]), dtype=x.dtype)
-    rows, cols = (_visible(n, *where) for n, *where in zip(image.shape[1:3], size, offset, step))
-    canvas[:, rows[0], cols[0]] = image[:, rows[1], cols[1]]
+
+def batch_last(xp, x):
+    """Images the way they shall lie in memory: (N, C, H, W) -> (C, H, W, N)."""
+    return xp.ascontiguousarray(x.transpose(1, 2, 3, 0))
+
+
+def batch_first(x):
+    """Images as the world sees them, without a copy: (C, H, W, N) -> (N, C, H, W)."""
+    return x.transpose(3, 0, 1, 2)
+
+
+def padded(xp, x, padding):
+    """Images with zeros around them: (N, C, H, W) -> (C, H + 2 top, W + 2 left, N)."""
+    if padding == (0, 0):
+        return batch_last(xp, x)
+    (n, c, h, w), (top, left) = x.shape, padding
+    canvas = xp.zeros((c, h + 2 * top, w + 2 * left, n), dtype=x.dtype)
+    canvas[:, top:top + h, left:left + w] = x.transpose(1, 2, 3, 0)
     return canvas
 
 
-def _visible(count, size, offset, step):
-    """Slices (on the canvas, in the image) of those of `count` pixels that land on the canvas."""
-    first = max(0, -(offset // step))                 # ceil(-offset / step)
-    last = min(count, (size - 1 - offset) // step + 1)
-    last = max(first, last)
-    start = offset + first * step
-    return slice(start, max(start, start + (last - first - 1) * step + 1), step) if last > first else slice(
-        0, 0
-    ), slice(first, last)
+def windows_of(xp, canvas, kernel, stride, dilation, out):
+    """All windows of a canvas: (C, H, W, N) -> (C, KH, KW, OH, OW, N), place in the window before place of the window.
 
-
-def columns(xp, canvas, kernel, stride, dilation, out):
-    """Every window as one row: (N, H, W, C) -> (N * OH * OW, KH * KW * C).
-
-    The windows are first only described, by strides that step through memory more than once; one
-    copy then lays them out.
+    Nothing is copied: the strides step through memory more than once, so a pixel shows up in all its windows.
     """
-    n, *size, c = canvas.shape
+    c, *size, n = canvas.shape
     if any((o - 1) * s + d * (k - 1) >= n for n, o, k, s, d in zip(size, out, kernel, stride, dilation)):
         raise ValueError("the windows reach beyond the image")        # as_strided would read foreign memory
-    sn, sh, sw, sc = canvas.strides
-    shape = (n, *out, *kernel, c)
-    strides = (sn, sh * stride[0], sw * stride[1], sh * dilation[0], sw * dilation[1], sc)
-    windows = xp.lib.stride_tricks.as_strided(canvas, shape, strides)
-    return xp.ascontiguousarray(windows).reshape(n * out[0] * out[1], kernel[0] * kernel[1] * c)
+    sc, sh, sw, sn = canvas.strides
+    strides = (sc, sh * dilation[0], sw * dilation[1], sh * stride[0], sw * stride[1], sn)
+    return xp.lib.stride_tricks.as_strided(canvas, (c, *kernel, *out, n), strides)
 
 
-def image_columns(xp, x, kernel, stride, padding, dilation, out):
-    """The columns of padded images; `padding` on all four sides."""
-    size = tuple(n + 2 * p for n, p in zip(x.shape[2:], padding))
-    return columns(xp, framed(xp, x, size, padding), kernel, stride, dilation, out)
+def portions(xp, windows, caches=1):
+    """Slices that take the rows of windows in turns, as many columns at a time as fill the cache (a GPU: all)."""
+    count = windows.shape[3]
+    step = max(1, caches * CACHE * count // max(1, windows.nbytes)) if xp is np else count
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
-def rows_of(x):
-    """Images as rows of channels: (N, C, H, W) -> (N * H * W, C)."""
-    return x.transpose(0, 2, 3, 1).reshape(-1, x.shape[1])
+def columns(windows, rows, groups):
+    """Some rows of windows as matrices, one a group: (G, C / G * KH * KW, rows * OW * N). The one large copy."""
+    return windows[:, :, :, rows].reshape(groups, math.prod(windows.shape[:3]) // groups, -1)
 
 
-def images_of(rows, n, size):
-    """Rows of channels as images: (N * H * W, C) -> (N, C, H, W), a view."""
-    return rows.reshape(n, *size, rows.shape[1]).transpose(0, 3, 1, 2)
-
-
-def filter_rows(w):
-    """Filters as a matrix whose columns match `columns`: (O, C, KH, KW) -> (O, KH * KW * C)."""
-    return w.transpose(0, 2, 3, 1).reshape(w.shape[0], -1)
-
-
-def by_group(xp, function, groups, *arrays_and_axes, join):
-    """Run `function` on each part of arrays cut in `groups` along their axes, and join the results."""
-    cut = [xp.split(array, groups, axis=axis) for array, axis in arrays_and_axes]
-    return xp.concatenate([function(*parts) for parts in zip(*cut)], axis=join)
+def pixels(image, rows, groups):
+    """Some rows of images as matrices, one a group: (O, OH, OW, N) -> (G, O / G, rows * OW * N), a view."""
+    return image[:, rows].reshape(groups, image.shape[0] // groups, -1)
 
 
 # ---------------------------------------------------------------------- the three ops
@@ -105,33 +98,33 @@ def conv2d(xp, x, w, *, stride, padding, dilation, groups):
 
     x: (N, C, H, W), w: (O, C / groups, KH, KW) -> (N, O, OH, OW).
     """
-    if groups > 1:
-        return by_group(xp, lambda x, w: conv2d(x, w, stride=stride, padding=padding, dilation=dilation, groups=1),
-                        groups, (x, 1), (w, 0), join=1)
-    out = output_size(x.shape[2:], w.shape[2:], stride, padding, dilation)
-    windows = image_columns(xp, x, w.shape[2:], stride, padding, dilation, out)
-    return images_of(windows @ filter_rows(w).T, x.shape[0], out)
+    size = output_size(x.shape[2:], w.shape[2:], stride, padding, dilation)
+    windows = windows_of(xp, padded(xp, x, padding), w.shape[2:], stride, dilation, size)
+    filters = w.reshape(groups, w.shape[0] // groups, -1)
+    out = xp.empty((w.shape[0], *size, x.shape[0]), dtype=np.result_type(x.dtype, w.dtype))
+    for rows in portions(xp, windows):
+        xp.matmul(filters, columns(windows, rows, groups), out=pixels(out, rows, groups))
+    return batch_first(out)
 
 
 @primitive(symbol="conv2d∂x", onnx="ConvTranspose")
 def conv2d_input_grad(xp, dy, w, *, size, stride, padding, dilation, groups):
-    """What each pixel of the input gets back: each gradient, times the filter, onto the window it came from.
+    """What each pixel of the input gets back: each gradient, times the filter, added onto the window it came from.
 
-    Gathered instead of scattered: the gradients are set `stride` apart on a canvas, and the filter, turned
-    by 180 degrees, slides over them.
     dy: (N, O, OH, OW), w: (O, C / groups, KH, KW) -> (N, C, *size).
     """
-    if groups > 1:
-        return by_group(xp, lambda dy, w: conv2d_input_grad(dy, w, size=size, stride=stride, padding=padding,
-                                                           dilation=dilation, groups=1),
-                        groups, (dy, 1), (w, 0), join=1)
-    kernel = w.shape[2:]
-    reach = tuple(d * (k - 1) for d, k in zip(dilation, kernel))
-    canvas = framed(xp, dy, tuple(n + r for n, r in zip(size, reach)),
-                    tuple(r - p for r, p in zip(reach, padding)), stride)
-    windows = columns(xp, canvas, kernel, (1, 1), dilation, size)
-    turned = w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
-    return images_of(windows @ filter_rows(turned).T, dy.shape[0], size)
+    (h, wide), (top, left), kernel = size, padding, w.shape[2:]
+    dy = batch_last(xp, dy)
+    dx = xp.zeros((w.shape[1] * groups, h + 2 * top, wide + 2 * left, dy.shape[3]), np.result_type(dy.dtype, w.dtype))
+    windows = windows_of(xp, dx, kernel, stride, dilation, dy.shape[1:3])
+    filters = w.reshape(groups, w.shape[0] // groups, -1).swapaxes(1, 2)
+    for rows in portions(xp, windows, caches=8):       # larger ones: each costs KH * KW additions, however small
+        goal = windows[:, :, :, rows]
+        part = (filters @ pixels(dy, rows, groups)).reshape(goal.shape)
+        for i, j in itertools.product(*map(range, kernel)):     # the windows' pixels at one place are all different
+            place = goal[:, i, j]
+            place += part[:, i, j]
+    return batch_first(dx[:, top:top + h, left:left + wide])
 
 
 @primitive(symbol="conv2d∂w")
@@ -140,12 +133,11 @@ def conv2d_weight_grad(xp, x, dy, *, kernel, stride, padding, dilation, groups):
 
     x: (N, C, H, W), dy: (N, O, OH, OW) -> (O, C / groups, *kernel).
     """
-    if groups > 1:
-        return by_group(xp, lambda x, dy: conv2d_weight_grad(x, dy, kernel=kernel, stride=stride, padding=padding,
-                                                            dilation=dilation, groups=1),
-                        groups, (x, 1), (dy, 1), join=0)
-    windows = image_columns(xp, x, kernel, stride, padding, dilation, dy.shape[2:])
-    return (rows_of(dy).T @ windows).reshape(dy.shape[1], *kernel, x.shape[1]).transpose(0, 3, 1, 2)
+    dy = batch_last(xp, dy)
+    windows = windows_of(xp, padded(xp, x, padding), kernel, stride, dilation, dy.shape[1:3])
+    dw = sum(columns(windows, rows, groups) @ pixels(dy, rows, groups).swapaxes(1, 2)
+             for rows in portions(xp, windows))
+    return dw.swapaxes(1, 2).reshape(dy.shape[0], x.shape[1] // groups, *kernel)
 
 
 # ---------------------------------------------------------------------- each is the others' derivative

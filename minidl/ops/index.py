@@ -46,7 +46,7 @@ def _spelled(key):
 @primitive(symbol="pad", onnx="Pad")
 def unslice(xp, x, *, shape, key):
     """Zeros of the given shape with x written at `key`."""
-    out = xp.zeros(shape, dtype=x.dtype)
+    out = xp.zeros_like(x, shape=shape)               # axes in memory in the order of those of x
     out[key] = x
     return out
 

@@ -7,11 +7,13 @@
 Where several numbers of a window are equally large, the first in reading order counts, as in PyTorch.
 `kernel`, `stride`, `padding` and `dilation` are pairs (vertical, horizontal).
 """
+import math
+
 import numpy as np
 
 from ..errors import ShapeError, message
 from ..primitive import primitive
-from .conv import places
+from .conv import batch_first, places
 
 
 def pooled_size(size, kernel, stride, padding, dilation, ceil_mode):
@@ -33,7 +35,7 @@ def canvas_of(xp, x, fill, out, kernel, stride, padding, dilation):
     size = (max(h + padding[0], need[0]), max(w + padding[1], need[1]))
     if padding == (0, 0) and size == (h, w):
         return x
-    canvas = xp.full((x.shape[0], *size, x.shape[1]), fill, dtype=x.dtype).transpose(0, 3, 1, 2)
+    canvas = batch_first(xp.full((x.shape[1], *size, x.shape[0]), fill, dtype=x.dtype))
     canvas[:, :, padding[0]:padding[0] + h, padding[1]:padding[1] + w] = x
     return canvas
 
@@ -52,24 +54,31 @@ def winners(xp, canvas, out, window):
 
     A nan counts as larger than all numbers. On a GPU it is not looked for, for that would wait for the device.
     """
+    *others, last = members(out.shape[2:], *window)
     free = xp.ones_like(out, dtype=bool)
     broken = type(out) is np.ndarray and np.isnan(out).any()
-    for place in members(out.shape[2:], *window):
+    for place in others:
         mask = canvas[place] == out
         if broken:                                    # nan is not equal to itself
             mask |= np.isnan(canvas[place])
         mask &= free
         free ^= mask
         yield place, mask
+    yield last, free                                  # what no other place has won
 
 
 def laid_out_like(xp, x, y):
     """x with its axes in memory in the same order as those of y: mixing two orders is slow."""
-    if x.strides == y.strides:
+    if _order(x) == _order(y):
         return x
     out = xp.empty_like(y, dtype=x.dtype)
     out[...] = x
     return out
+
+
+def _order(x):
+    """The axes of x, the one with the longest steps through memory first."""
+    return sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
 
 
 @primitive(onnx="MaxPool")
@@ -80,10 +89,10 @@ def max_pool2d(xp, x, *, kernel, stride, padding, dilation, ceil_mode):
     """
     size = pooled_size(x.shape[2:], kernel, stride, padding, dilation, ceil_mode)
     canvas = canvas_of(xp, x, -xp.inf, size, kernel, stride, padding, dilation)
-    first, *others = members(size, kernel, stride, dilation)
-    out = canvas[first].copy("K")
-    for place in others:
-        xp.maximum(out, canvas[place], out=out)
+    first, *others = [canvas[place] for place in members(size, kernel, stride, dilation)]
+    out = xp.maximum(first, others.pop() if others else first)
+    for other in others:
+        xp.maximum(out, other, out=out)
     return out
 
 
@@ -92,8 +101,9 @@ def max_pool2d_unpool(xp, dy, x, y, *, kernel, stride, padding, dilation):
     """Each dy put where the largest number of its window stood in x; overlapping windows add up."""
     canvas = canvas_of(xp, x, -xp.inf, y.shape[2:], kernel, stride, padding, dilation)
     dy = laid_out_like(xp, dy, y)
-    dx = xp.zeros_like(canvas)
     apart = all(s >= d * (k - 1) + 1 for s, k, d in zip(stride, kernel, dilation))
+    tiled = apart and math.prod(kernel) * y.size == canvas.size       # each number belongs to one window
+    dx = xp.empty_like(canvas) if tiled else xp.zeros_like(canvas)
     for place, mask in winners(xp, canvas, y, (kernel, stride, dilation)):
         if apart:                                     # no number belongs to two windows: nothing to add up
             xp.multiply(dy, mask, out=dx[place])
