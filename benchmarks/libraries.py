@@ -107,6 +107,16 @@ class Minidl(Torch):
     module = "minidl"
 
 
+class MinidlCompiled(Minidl):
+    """minidl's step, recorded once by `md.compile` and run as a program from then on."""
+
+    def network(self, workload, x, y, weights):
+        return self.torch.compile(super().network(workload, x, y, weights))
+
+    def chain(self, x):
+        return self.torch.compile(super().chain(x))
+
+
 # ---------------------------------------------------------------------- libraries without modules like PyTorch's
 def as_rows(weights):
     """Dense weights as (inputs, outputs), the way these libraries multiply."""
@@ -316,5 +326,5 @@ class Dezero:
         return step
 
 
-LIBRARIES = {"minidl": Minidl, "torch": Torch, "torch-channels-last": ChannelsLast,
+LIBRARIES = {"minidl": Minidl, "minidl-compiled": MinidlCompiled, "torch": Torch, "torch-channels-last": ChannelsLast,
              "mygrad": Mygrad, "autograd": Autograd, "dezero": Dezero}

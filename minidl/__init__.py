@@ -34,11 +34,12 @@ uint8, int8, int16 = _np.dtype("uint8"), _np.dtype("int8"), _np.dtype("int16")
 int32, int64, bool = _np.dtype("int32"), _np.dtype("int64"), _np.dtype("bool")
 half, float, double, short, int, long = float16, float32, float64, int16, int32, int64
 
-from . import autograd, backend, data, errors, func, linalg, nn, ops, optim, random
+from . import autograd, backend, data, errors, func, graph, linalg, nn, ops, optim, random
 from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .backend import cuda, device
 from .creation import *
 from .functions import *
+from .graph import compile
 from .linalg import inv as inverse
 from .primitive import Primitive, primitive
 from .random import Generator, get_rng_state, initial_seed, manual_seed, set_rng_state
