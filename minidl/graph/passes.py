@@ -4,6 +4,7 @@
     simplify   x * 1, x + 0, --x, a permutation of a permutation, a reshape to the shape it has
     merge      steps that are the same on the same inputs become one
     join       a sum of slices put into zeros becomes one concatenation
+    pool_first what can wait until after a max pooling does: it then has a quarter of the numbers to go through
 
 What nobody needs is never part of a graph (`Graph.nodes` starts from what is asked for), so dead code needs no pass.
 Random draws have no inputs and are never folded or merged. Every pass keeps the graph it started from in `history`.
@@ -20,12 +21,18 @@ LARGE = 65_536          # numbers: constants that are larger are not worth keepi
 def optimise(graph, passes=None):
     """Run all passes until nothing changes; each is followed by `graph.check()`."""
     for _ in range(10):
-        before = len(graph.steps)
+        before = _outline(graph)
         for change in passes or PASSES:
             graph = change(graph).check()
-        if len(graph.steps) == before:
+        if _outline(graph) == before:
             return graph
     return graph
+
+
+def _outline(graph):
+    """The ops of a graph and how they hang together, to see whether a pass has changed something."""
+    place = {node: k for k, node in enumerate(graph.nodes)}
+    return [(node.name, *(place.get(x) for x in node.inputs if isinstance(x, Node))) for node in graph.nodes]
 
 
 # ---------------------------------------------------------------------- constants
@@ -199,4 +206,72 @@ def _slices(node):
     return [(axis, start, stop, node.inputs[0])]
 
 
-PASSES = (fold, simplify, merge, join)
+# ---------------------------------------------------------------------- bias and ReLU after the pooling
+# A bias and a ReLU keep the order of numbers, so the largest of a window may be found first: pool(relu(x + b)) is
+# relu(pool(x) + b). In the gradient the mask of the ReLU goes before the unpooling in the same way, and since
+# unpooling only moves numbers about, the sum that is the bias' gradient needs none of it.
+def pool_first(graph):
+    """Bias and ReLU before a max pooling are moved behind it, and their gradients before the unpooling."""
+    def rule(node, inputs):
+        return POOL_RULES[node.name](node, inputs) if node.name in POOL_RULES else None
+    return graph.rewritten("pool_first", rule)
+
+
+def _is_relu(x):
+    return _made_by(x, "maximum") and _is(x.inputs[1], 0)
+
+
+def _is_bias(x):
+    """Whether x is y + b, with one b for each channel."""
+    return _made_by(x, "add") and all(isinstance(y, Node) for y in x.inputs) and len(x.shape) == 4 and (
+        x.inputs[0].shape == x.shape and x.inputs[1].shape == (x.shape[1], 1, 1))
+
+
+def _pool(node, inputs):
+    (x,) = inputs
+    if _is_relu(x):
+        return made(ops.maximum, (_pool(node, x.inputs[:1]) or made(node.op, x.inputs[:1], node.meta), 0), {})
+    if _is_bias(x):
+        return made(ops.add, (_pool(node, x.inputs[:1]) or made(node.op, x.inputs[:1], node.meta), x.inputs[1]), {})
+    return None
+
+
+def _bare(x):
+    """What a ReLU and a bias were applied to."""
+    x = x.inputs[0] if _is_relu(x) else x
+    return x.inputs[0] if _is_bias(x) else x
+
+
+def _unpooled(dy, x, y, meta):
+    """The unpooling of what is under bias and ReLU; None if there is none of them."""
+    pooled = _bare(y)
+    if pooled is y or not _made_by(pooled, "max_pool2d") or pooled.inputs[0] is not _bare(x):
+        return None
+    return made(ops.max_pool2d_unpool, (dy, pooled.inputs[0], pooled), meta)
+
+
+def _unpool(node, inputs):
+    dy, x, y = inputs
+    return None if _is_relu(x) else _unpooled(dy, x, y, node.meta)
+
+
+def _masked(node, inputs):
+    """The gradient of a ReLU under a pooling: unpool(g) * (relu(x) > 0)."""
+    grad, mask = inputs
+    if not (_made_by(grad, "max_pool2d_unpool") and _made_by(mask, "greater") and _is(mask.inputs[1], 0)):
+        return None
+    dy, x, y = grad.inputs
+    if not _is_relu(x) or mask.inputs[0] is not x:
+        return None
+    return _unpooled(made(ops.mul, (dy, made(ops.greater, (y, 0), {})), {}), x, y, grad.meta)
+
+
+def _channel_sum(node, inputs):
+    (x,) = inputs
+    if not _made_by(x, "max_pool2d_unpool") or node.meta["dim"] != (0, 2, 3):
+        return None
+    return made(node.op, x.inputs[:1], node.meta)
+
+
+POOL_RULES = {"max_pool2d": _pool, "max_pool2d_unpool": _unpool, "mul": _masked, "sum": _channel_sum}
+PASSES = (fold, simplify, merge, join, pool_first, merge)
