@@ -14,6 +14,7 @@ that program. Where something is different that the graph relies on (a shape, a 
 function is recorded anew; `train_step.explain()` tells how often and why.
 """
 import functools
+import inspect
 import threading
 
 import numpy as np
@@ -147,7 +148,7 @@ class Run:
 
     # ------------------------------------------------------------------ recording
     def _record(self, fn, tree, given):
-        tracer, modules = Tracer(), {}
+        tracer, modules, names = Tracer(), {}, _names_of(fn, tree)
 
         def observe(module):
             if active.tracer is tracer:
@@ -155,7 +156,7 @@ class Run:
         observers.append(observe)
         try:
             with tracer.at_work():
-                fresh = [self._input(tracer, k, x) for k, x in enumerate(given)]
+                fresh = [self._input(tracer, name, x) for name, x in zip(names, given)]
                 args, kwargs = rebuilt(tree, fresh)
                 self.result = fn(*args, **kwargs)
                 self._look_at_grads(tracer, fresh, given)
@@ -165,14 +166,16 @@ class Run:
         self.modules = list(modules.values())
         self.outs = [y for y in leaves(self.result) if isinstance(y, Tensor) and type(y.array) is Symbol]
         self.full = tracer.graph([y.array for y in self.outs] + [g.array for _, g in self.new_grads])
+        self.open = [y.node is not None and y.node.plan is not None for y in self.outs]     # backward may still come
+        _name_variables(self.full, modules.values())
         self.inputs = [k for k, x in enumerate(given) if isinstance(x, Tensor)]
         self.leaf_inputs = [(k, fresh[k]) for k in self.inputs if given[k].requires_grad]
 
     @staticmethod
-    def _input(tracer, k, x):
+    def _input(tracer, name, x):
         if not isinstance(x, Tensor):
             return x
-        out = wrap(tracer.placeholder(x.shape, x.dtype, f"x{k}" if k else "x"))
+        out = wrap(tracer.placeholder(x.shape, x.dtype, name))
         out.requires_grad = x.requires_grad and mode.recording
         return out
 
@@ -240,7 +243,7 @@ class Run:
             x.grad = wrap(array)
         for x in self.cleared:
             x.grad = None
-        if self.recording and any(y.requires_grad for y in self.outs):
+        if any(self.open):
             self._connect(outs, given)
         return self._in_form(outs)
 
@@ -271,7 +274,7 @@ class Run:
         sources = tuple(x.node or x for x in targets)
         arrays = {k: given[k].array for k in self.inputs}
         for k, (y, symbolic) in enumerate(zip(outs, self.outs)):
-            if not symbolic.requires_grad:
+            if not self.open[k]:
                 continue
 
             def pull(g, node, lift, k=k):
@@ -317,6 +320,27 @@ def compiled(xp, *inputs):
 
 
 COMPILED = Primitive(compiled)
+
+
+def _names_of(fn, tree):
+    """A name for each argument: that of the parameter it is given to."""
+    args, kwargs = tree
+    try:
+        bound = inspect.signature(fn.forward if hasattr(fn, "forward") else fn).bind(*args, **kwargs).arguments
+    except (TypeError, ValueError):
+        bound = {}
+    names = {id(leaf): name for name, value in bound.items() for leaf in leaves(value)}
+    return [names.get(id(x), "x") for x in leaves(tree)]
+
+
+def _name_variables(graph, modules):
+    """Name the variables of a graph as the modules name their parameters."""
+    known = {}
+    for module, _ in modules:
+        for name, p in [*module.named_parameters(), *module.named_buffers()]:
+            known.setdefault(id(p), name if not name[0].isdigit() else f"layer{name}")
+    for node in graph.variables:
+        node.meta["name"] = node.meta.get("name") or known.get(id(node.meta["tensor"]))
 
 
 def _signature(tree, given):

@@ -103,7 +103,7 @@ class Graph:
             inputs = tuple(new[x] if isinstance(x, Node) else x for x in node.inputs)
             out = rule(node, inputs) if node.op not in SOURCES else node
             new[node] = with_inputs(node, inputs) if out is None else out
-        return self.mapped(name, new)
+        return self if all(new[node] is node for node in new) else self.mapped(name, new)
 
     def mapped(self, name, new):
         """A new graph with the Nodes that a dict names in place of the old ones."""
@@ -143,7 +143,7 @@ class Graph:
         names = self.names()
         lines = [f"  {names[n]:<6} = {step_text(n, names):<44} {kind_text(n)}" for n in self.steps]
         ins = ", ".join(f"{names[n]}: {kind_text(n)}" for n in self.inputs)
-        reads = [f"  {names[n]:<6} : {kind_text(n)}  {'variable' if n.op is VARIABLE else 'number'}"
+        reads = [f"  {names[n]:<6} : {kind_text(n)}  {'variable' if n.op is VARIABLE else 'looked up'}"
                  for n in [*self.variables, *self.scalars]]
         writes = [f"  {names[u.target]:<6} ← {value_text(u.value, names)}" for u in self.updates]
         outs = ", ".join(value_text(x, names) for x in self.outputs)
