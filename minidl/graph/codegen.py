@@ -110,7 +110,8 @@ class Program:
             return repr(x.item() if isinstance(x, np.generic) else x) if np.isfinite(x) else f"float('{x}')"
         key = repr(x), dtype
         if key not in self.known:
-            self.known[key] = self._named("c", self.device.xp.asarray(x, dtype=dtype))
+            name = f"c_{x:g}".replace("-", "minus_").replace("+", "").replace(".", "_")
+            self.known[key] = self._named(name, self.device.xp.asarray(x, dtype=dtype))
         return self.known[key]
 
     def _named(self, name, value):
@@ -133,7 +134,7 @@ def _safe(names):
 
     from ..primitive import registry
     taken = {*registry, "np", "program", "float", "const"}
-    return {node: f"{name}_" if name in taken or keyword.iskeyword(name) or name[0] in "c" and name[1:].isdigit()
+    return {node: f"{name}_" if name in taken or keyword.iskeyword(name) or name.startswith("c_")
             else name for node, name in names.items()}
 
 

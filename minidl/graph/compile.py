@@ -58,7 +58,7 @@ def compile(fn=None, *, passes=None):
     >>> print(f.source)
     def program(x):
         v1 = np.tanh(x)
-        v2 = np.multiply(v1, c, out=v1)
+        v2 = np.multiply(v1, c_2, out=v1)
         return (v2,)
     <BLANKLINE>
     """

@@ -247,7 +247,7 @@ class Size(int):
 
     >>> batch = Size(7919, "n0")
     >>> batch * 3 + 1, batch == batch, 1 / batch
-    (n0 * 3 + 1, True, 1 / n0)
+    ((n0 * 3) + 1, True, 1 / n0)
     """
 
     text: str
