@@ -155,7 +155,8 @@ def test_damaged_idx_files(tmp_path, content, text):
         data.read_idx(tmp_path / "a")
 
 
-@pytest.mark.parametrize("content", [b"", b"nothing", gzip.compress(idx(LABELS))[:-9]])
+@pytest.mark.parametrize("content", [b"", b"nothing", gzip.compress(idx(LABELS), mtime=0)[:-9]],
+                         ids=["empty", "text", "cut"])
 def test_damaged_gz_files(tmp_path, content):
     (tmp_path / "a.gz").write_bytes(content)
     with pytest.raises(DataError):
