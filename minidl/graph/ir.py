@@ -150,6 +150,32 @@ class Graph:
         return "\n".join([f"graph({ins})", *reads, *lines, *writes, f"  return {outs}"])
 
 
+    # ------------------------------------------------------------------ drawing it
+    def dot(self):
+        """The graph in the DOT language of Graphviz: inputs and variables as boxes, steps as ellipses."""
+        names, lines = self.names(), ["digraph {", '  node [fontname="sans-serif"]']
+        for node in [*self.inputs, *self.variables, *self.scalars]:
+            lines.append(f'  {names[node]} [shape=box label="{names[node]}\\n{kind_text(node)}"]')
+        for node in self.steps:
+            lines.append(f'  {names[node]} [label="{node.op.symbol}\\n{names[node]}: {kind_text(node)}"]')
+            lines += [f"  {names[x]} -> {names[node]}" for x in node.inputs if isinstance(x, Node)]
+        for k, x in enumerate(self.outputs):
+            if isinstance(x, Node):
+                lines += [f'  out{k} [shape=plaintext label="output"]', f"  {names[x]} -> out{k}"]
+        for u in self.updates:
+            if isinstance(u.value, Node):
+                lines.append(f"  {names[u.value]} -> {names[u.target]} [style=dashed constraint=false]")
+        return "\n".join([*lines, "}"])
+
+    def _repr_svg_(self):
+        """The picture for a notebook, where the `graphviz` package finds the program `dot`; else the text stands."""
+        try:
+            import graphviz
+            return graphviz.Source(self.dot()).pipe(format="svg", encoding="utf-8")
+        except Exception:                              # no package, no program: the text says the same
+            return None
+
+
 def with_inputs(node, inputs):
     """The same step on other inputs; the step itself if they are the same."""
     if all(a is b for a, b in zip(inputs, node.inputs)):
