@@ -188,6 +188,8 @@ def test_the_batch_lies_last_in_memory_all_the_way_to_the_dense_layer():
     y = F.max_pool2d(F.relu(F.conv2d(x, w, md.ones(4), padding=1)), 2)
     assert y.array.transpose(1, 2, 3, 0).flags.c_contiguous
     assert np.shares_memory(y.array, md.flatten(y, 1).array)
+    mask = F.dropout(y).node.inputs[1].array
+    assert mask.strides == y.array.strides
 
 
 @given(convolutions())

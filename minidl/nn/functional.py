@@ -802,8 +802,15 @@ def _dropped(name, input, p, training, shape, generator):
         return input
     generator = generator or _random.default_generator
     draw = ops.uniform(shape=shape, dtype=np.dtype(np.float32), generator=generator, device=str(input.device))
-    keep = (draw >= p).astype(input.dtype)
+    keep = _in_the_order_of(input.array, draw >= p).astype(input.dtype)
     return input * Tensor(keep * (1 / (1 - p)) if p < 1 else keep)
+
+
+def _in_the_order_of(array, keep):
+    """A mask with its axes in memory in the order of those of `array` (ops/conv.py): mixing two orders is slow."""
+    if type(array) is not type(keep) or array.shape != keep.shape:
+        return keep
+    return ops.pool.laid_out_like(backend.of(array).xp, keep, array)
 
 
 def dropout1d(input, p=0.5, training=True, inplace=False, *, generator=None):
