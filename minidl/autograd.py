@@ -193,7 +193,8 @@ def unbroadcast(grad, shape):
     """
     extra = len(grad.shape) - len(shape)
     axes = (*range(extra), *(extra + k for k, n in enumerate(shape) if n == 1 and grad.shape[extra + k] != 1))
-    return reshape(sum_op(grad, dim=axes, keepdim=False), shape=shape)
+    total = sum_op(grad, dim=axes, keepdim=False)
+    return total if total.shape == shape else reshape(total, shape=shape)
 
 
 def check_unchanged(node):

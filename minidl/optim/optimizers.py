@@ -133,33 +133,29 @@ class Optimizer:
             for group in self.param_groups:
                 settings = {name: plain(group[name]) for name in self.defaults}
                 sign = -1 if settings.pop("maximize", False) else 1
+                wanted = self.buffers(**settings)
                 for p in group["params"]:
                     if p.grad is not None:
-                        self._step_one(p, p.grad.array, sign, settings)
+                        self._step_one(p, p.grad.array, sign, settings, wanted)
         return loss
 
-    def _step_one(self, p, g, sign, settings):
-        if g.shape != p.shape:
+    def _step_one(self, p, g, sign, settings, wanted):
+        if g.shape != p.array.shape:
             raise ShapeError(message(f"{self._name}: a gradient must have the shape of its parameter.",
                                      [("parameter", p.shape), ("gradient", g.shape)]))
-        xp = backend.of(p.array).xp
-        arrays, counts, is_new = self._remembered(p, xp, settings)
-        settings = {**settings, **self.at_first} if is_new else settings
-        for part, slope, *buffers in pieces([p.array, g, *arrays.values()], xp):
-            state = {**counts, **dict(zip(arrays, buffers))}
-            self.update(xp, part, slope if sign == 1 else -slope, state, **settings)
-        p.mark_written("optimizer step")
-
-    def _remembered(self, p, xp, settings):
-        """The parameter's buffers and counts, ready for this step, and whether some of them are new."""
-        state, wanted = self.state[p], self.buffers(**settings)
-        missing = [name for name in wanted if name not in state]
-        for name in missing:
-            state[name] = 0 if name == "step" else wrap(xp.full_like(p.array, wanted[name]))
+        xp, state = backend.of(p.array).xp, self.state[p]
+        if not wanted.keys() <= state.keys():         # the first step
+            settings = {**settings, **self.at_first}
+            for name in wanted:
+                if name not in state:
+                    state[name] = 0 if name == "step" else wrap(xp.full_like(p.array, wanted[name]))
+        names = [name for name in wanted if name != "step"]
         if "step" in wanted:
             state["step"] += 1
-        arrays = {name: state[name].array for name in wanted if name != "step"}
-        return arrays, {"step": state["step"]} if "step" in wanted else {}, bool(missing)
+        for part, slope, *buffers in pieces([p.array, g, *[state[name].array for name in names]], xp):
+            now = {**state, **dict(zip(names, buffers))}
+            self.update(xp, part, slope if sign == 1 else -slope, now, **settings)
+        p.mark_written("optimizer step")
 
     def zero_grad(self, set_to_none=True):
         """Forget all gradients: None in their place, or zeros."""
