@@ -99,24 +99,25 @@ class Gradients(dict):
     """What has arrived so far at each Node and leaf; the sum over all paths.
 
     A first contribution is only borrowed, for the rule may have returned an array that others hold,
-    too. The first sum makes an array of our own, and from then on contributions are added in place.
+    too, unless it is known to be fresh. The first sum makes an array of our own, and from then on contributions
+    are added in place.
     """
 
     def __init__(self):
         self.owned = set()
 
-    def add(self, key, grad):
+    def add(self, key, grad, fresh=False):
         """Add a contribution to what arrived at `key`."""
-        before = self.get(key)
-        if before is None:
-            self[key] = grad
+        total = self.get(key)
+        if total is None:
+            total = grad
         elif key in self.owned:
-            before += grad
-            self[key] = before
+            total += grad
         else:
-            self[key] = total = before + grad
-            if type(total) in backend.array_types():
-                self.owned.add(key)
+            total, fresh = total + grad, True
+        self[key] = total
+        if fresh and type(total) in backend.array_types():
+            self.owned.add(key)
 
 
 def propagate(seeds, stop_at=(), lift=None, release=True, since=0):
@@ -162,15 +163,15 @@ def pull(node, g, grads, lift):
     plan, inputs = node.plan, node.inputs
     if plan.kept or plan.keep_out:
         check_unchanged(node)
-    for k, pull_one in plan.pulls:
-        contribute(pull_one(g, node, lift), inputs[k], grads)
+    for k, pull_one, fresh in plan.pulls:
+        contribute(pull_one(g, node, lift), inputs[k], grads, fresh)
     for places, pull_all in plan.joint_pulls:
         for k, grad in zip(places, pull_all(g, node, lift)):
             if k is not None:
                 contribute(grad, inputs[k], grads)
 
 
-def contribute(grad, x, grads):
+def contribute(grad, x, grads, fresh=False):
     """Add what a rule returned for the input `x` to what has arrived there; None stands for zero.
 
     The gradient takes on the shape and dtype of the value it belongs to: what was broadcast is summed,
@@ -179,10 +180,10 @@ def contribute(grad, x, grads):
     if grad is None:
         return
     if grad.shape != x.shape:
-        grad = unbroadcast(grad, x.shape)
+        grad, fresh = unbroadcast(grad, x.shape), True
     if grad.dtype is not x.dtype and grad.dtype != x.dtype:
-        grad = grad.to(x.dtype) if isinstance(grad, Tensor) else grad.astype(x.dtype)
-    grads.add(x if type(x) is Node else x.node or x, grad)
+        grad, fresh = grad.to(x.dtype) if isinstance(grad, Tensor) else grad.astype(x.dtype), True
+    grads.add(x if type(x) is Node else x.node or x, grad, fresh)
 
 
 def unbroadcast(grad, shape):
