@@ -16,7 +16,7 @@ def right_class(xp, x, target):
 
 def rows_that_count(xp, x, target, ignore_index):
     """How many rows a mean is taken of."""
-    return xp.sum(target != ignore_index, axis=-1).astype(x.dtype)
+    return (target != ignore_index).sum(axis=-1).astype(x.dtype)
 
 
 @primitive(symbol="CE", onnx="SoftmaxCrossEntropyLoss", dtype="x")
@@ -27,11 +27,11 @@ def cross_entropy(xp, x, target, *, ignore_index, reduction):
     Rows with the target `ignore_index` do not count. `reduction` is "none", "sum" or "mean".
     """
     shifted = x - largest(xp, x, (x.ndim - 1,))
-    scores = xp.sum(xp.where(right_class(xp, x, target), shifted, 0), axis=-1)
-    losses = xp.where(target == ignore_index, 0, xp.log(xp.sum(xp.exp(shifted), axis=-1)) - scores)
+    scores = xp.where(right_class(xp, x, target), shifted, 0).sum(axis=-1)
+    losses = xp.where(target == ignore_index, 0, xp.log(xp.exp(shifted).sum(axis=-1)) - scores)
     if reduction == "none":
         return losses
-    total = xp.sum(losses, axis=-1)
+    total = losses.sum(axis=-1)
     return total / rows_that_count(xp, x, target, ignore_index) if reduction == "mean" else total
 
 

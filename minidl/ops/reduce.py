@@ -113,7 +113,7 @@ def argsort(xp, x, *, dim):
 def largest(xp, x, dim):
     """The largest number over the axes `dim`, which stay with size 1; -inf if there is none."""
     if x.size:
-        return xp.max(x, axis=dim, keepdims=True)
+        return x.max(axis=dim, keepdims=True)
     return xp.full(reduced(x.shape, dim, True), -xp.inf, dtype=x.dtype)       # CuPy's max has no `initial`
 
 
@@ -121,7 +121,7 @@ def largest(xp, x, dim):
 def softmax(xp, x, *, dim):
     """exp(x) / sum(exp(x)) along one axis; the largest is subtracted first, so nothing overflows."""
     e = xp.exp(x - largest(xp, x, (dim,)))
-    return e / xp.sum(e, axis=dim, keepdims=True)
+    return e / e.sum(axis=dim, keepdims=True)
 
 
 @softmax.grad("x")
