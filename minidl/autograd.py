@@ -82,14 +82,14 @@ def ancestors(roots, since=0):
     With `since`, only those made after that clock time.
     """
     seen = {root for root in roots if type(root) is Node and root.serial > since}
-    stack = list(seen)
-    while stack:
-        for x in stack.pop().inputs:
-            parent = x if type(x) is Node else getattr(x, "node", None)
-            if parent is not None and parent not in seen and parent.serial > since:
+    found = list(seen)
+    for node in found:                            # which grows while we walk through it
+        for x in node.inputs:
+            parent = x.node if isinstance(x, Tensor) else x
+            if type(parent) is Node and parent not in seen and parent.serial > since:
                 seen.add(parent)
-                stack.append(parent)
-    return sorted(seen, key=_serial, reverse=True)
+                found.append(parent)
+    return sorted(found, key=_serial, reverse=True)
 
 
 _serial = operator.attrgetter("serial")
@@ -244,7 +244,7 @@ def seed_of(y, grad, name):
             raise GradientError(message(
                 f"{name}: the gradient can be started from a single number only.", [("tensor", y.shape)],
                 f"reduce it first, loss.sum().{name}(), or give the gradient of each number as an argument."))
-        return wrap(backend.of(y.array).xp.ones_like(y.array))
+        return wrap(backend.of(y.array).xp.ones(y.shape, y.dtype))
     grad = grad if isinstance(grad, Tensor) else Tensor(np.asarray(grad, dtype=y.dtype))
     if grad.shape != y.shape:
         raise ShapeError(message(f"{name}: the gradient must have the shape of the tensor.",
