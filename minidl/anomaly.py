@@ -73,7 +73,7 @@ class Guarded:
     def __init__(self, gradients, node):
         self.gradients, self.node = gradients, node
 
-    def add(self, key, grad):
+    def add(self, key, grad, fresh=False):
         """Add a contribution, if it is finite."""
         array = grad.array if isinstance(grad, Tensor) else grad
         kind = born(array, ())
@@ -83,7 +83,7 @@ class Guarded:
                      (f"gradient of input {', '.join(map(str, where))}", array.shape, counted(array))]
             raise AnomalyError(message(f"backward of {self.node.name}: {kind} came out of numbers without any.", facts,
                                        "look at the slope of this function at its input; it may be infinite there."))
-        self.gradients.add(key, grad)
+        self.gradients.add(key, grad, fresh)
 
 
 # ---------------------------------------------------------------------- looking at numbers

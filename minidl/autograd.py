@@ -82,14 +82,14 @@ def ancestors(roots, since=0):
     With `since`, only those made after that clock time.
     """
     seen = {root for root in roots if type(root) is Node and root.serial > since}
-    stack = list(seen)
-    while stack:
-        for x in stack.pop().inputs:
-            parent = x if type(x) is Node else getattr(x, "node", None)
-            if parent is not None and parent not in seen and parent.serial > since:
+    found = list(seen)
+    for node in found:                            # which grows while we walk through it
+        for x in node.inputs:
+            parent = x.node if isinstance(x, Tensor) else x
+            if type(parent) is Node and parent not in seen and parent.serial > since:
                 seen.add(parent)
-                stack.append(parent)
-    return sorted(seen, key=_serial, reverse=True)
+                found.append(parent)
+    return sorted(found, key=_serial, reverse=True)
 
 
 _serial = operator.attrgetter("serial")
@@ -99,24 +99,25 @@ class Gradients(dict):
     """What has arrived so far at each Node and leaf; the sum over all paths.
 
     A first contribution is only borrowed, for the rule may have returned an array that others hold,
-    too. The first sum makes an array of our own, and from then on contributions are added in place.
+    too, unless it is known to be fresh. The first sum makes an array of our own, and from then on contributions
+    are added in place.
     """
 
     def __init__(self):
         self.owned = set()
 
-    def add(self, key, grad):
+    def add(self, key, grad, fresh=False):
         """Add a contribution to what arrived at `key`."""
-        before = self.get(key)
-        if before is None:
-            self[key] = grad
+        total = self.get(key)
+        if total is None:
+            total = grad
         elif key in self.owned:
-            before += grad
-            self[key] = before
+            total += grad
         else:
-            self[key] = total = before + grad
-            if type(total) in backend.array_types():
-                self.owned.add(key)
+            total, fresh = total + grad, True
+        self[key] = total
+        if fresh and type(total) in backend.array_types():
+            self.owned.add(key)
 
 
 def propagate(seeds, stop_at=(), lift=None, release=True, since=0):
@@ -162,15 +163,15 @@ def pull(node, g, grads, lift):
     plan, inputs = node.plan, node.inputs
     if plan.kept or plan.keep_out:
         check_unchanged(node)
-    for k, pull_one in plan.pulls:
-        contribute(pull_one(g, node, lift), inputs[k], grads)
+    for k, pull_one, fresh in plan.pulls:
+        contribute(pull_one(g, node, lift), inputs[k], grads, fresh)
     for places, pull_all in plan.joint_pulls:
         for k, grad in zip(places, pull_all(g, node, lift)):
             if k is not None:
                 contribute(grad, inputs[k], grads)
 
 
-def contribute(grad, x, grads):
+def contribute(grad, x, grads, fresh=False):
     """Add what a rule returned for the input `x` to what has arrived there; None stands for zero.
 
     The gradient takes on the shape and dtype of the value it belongs to: what was broadcast is summed,
@@ -179,10 +180,10 @@ def contribute(grad, x, grads):
     if grad is None:
         return
     if grad.shape != x.shape:
-        grad = unbroadcast(grad, x.shape)
+        grad, fresh = unbroadcast(grad, x.shape), True
     if grad.dtype is not x.dtype and grad.dtype != x.dtype:
-        grad = grad.to(x.dtype) if isinstance(grad, Tensor) else grad.astype(x.dtype)
-    grads.add(x if type(x) is Node else x.node or x, grad)
+        grad, fresh = grad.to(x.dtype) if isinstance(grad, Tensor) else grad.astype(x.dtype), True
+    grads.add(x if type(x) is Node else x.node or x, grad, fresh)
 
 
 def unbroadcast(grad, shape):
@@ -193,7 +194,8 @@ def unbroadcast(grad, shape):
     """
     extra = len(grad.shape) - len(shape)
     axes = (*range(extra), *(extra + k for k, n in enumerate(shape) if n == 1 and grad.shape[extra + k] != 1))
-    return reshape(sum_op(grad, dim=axes, keepdim=False), shape=shape)
+    total = sum_op(grad, dim=axes, keepdim=False)
+    return total if total.shape == shape else reshape(total, shape=shape)
 
 
 def check_unchanged(node):
@@ -242,7 +244,7 @@ def seed_of(y, grad, name):
             raise GradientError(message(
                 f"{name}: the gradient can be started from a single number only.", [("tensor", y.shape)],
                 f"reduce it first, loss.sum().{name}(), or give the gradient of each number as an argument."))
-        return wrap(backend.of(y.array).xp.ones_like(y.array))
+        return wrap(backend.of(y.array).xp.ones(y.shape, y.dtype))
     grad = grad if isinstance(grad, Tensor) else Tensor(np.asarray(grad, dtype=y.dtype))
     if grad.shape != y.shape:
         raise ShapeError(message(f"{name}: the gradient must have the shape of the tensor.",

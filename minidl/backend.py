@@ -50,9 +50,13 @@ class Backend:
         """What to change in place where a tensor's numbers shall change: its array."""
         return tensor.array
 
-    def number(self, owner, key, value):
+    def settings(self, owner, values):
+        """Settings that stand in the dict `owner`; a graph looks up the floats among them anew at each run."""
+        return values
+
+    def number(self, owner, key):
         """The Python number that a dict holds under a key; a graph looks it up anew at each run."""
-        return value
+        return owner[key]
 
     def store(self, owner, key, value):
         """Put a Python number into a dict; in a graph, at each run."""

@@ -51,7 +51,8 @@ class Plan:
     Attributes:
         kept: the places of the inputs whose values a rule will ask for; `keep` says the same for each input.
         keep_out: whether a rule will ask for the output.
-        pulls: `(place, pull)` pairs; `pull(g, node, lift)` gives the gradient of the input at that place.
+        pulls: `(place, pull, fresh)`; `pull(g, node, lift)` gives the gradient of the input at that place, in memory
+            that nobody else holds if `fresh`.
         joint_pulls: `(places, pull)` pairs; `pull` gives several, of which None in `places` is not wanted.
     """
 
@@ -60,7 +61,7 @@ class Plan:
     def __init__(self, op, wanted, count):
         rules = [op.rule_for(k) if wanted >> k & 1 else None for k in range(count)]
         distinct = {id(rule): rule for rule in rules if rule is not None}.values()
-        self.pulls = [(k, rule.pull) for k, rule in enumerate(rules) if rule is not None and not rule.joint]
+        self.pulls = [(k, rule.pull, rule.fresh) for k, rule in enumerate(rules) if rule is not None and not rule.joint]
         self.joint_pulls = [(tuple(k if rules[k] is rule else None for k in rule.places(count)), rule.pull)
                             for rule in distinct if rule.joint]
         self.keep_out = any(rule.wants_out for rule in distinct)
@@ -91,16 +92,17 @@ class Rule:
         op: the primitive it belongs to.
         inputs: names of the inputs whose gradients it returns.
         function: the rule as it was written.
+        fresh: what it returns is always a new array, never `g` or another that somebody holds, nor a view of one.
 
     Attributes:
         pull: `pull(g, node, lift)` gives the gradients for a Node. `lift` is None, and everything is an array; or it
             is a function from Node to Tensor, and everything is a tensor.
     """
 
-    __slots__ = ("function", "inputs", "joint", "op", "pull", "wants", "wants_out")
+    __slots__ = ("fresh", "function", "inputs", "joint", "op", "pull", "wants", "wants_out")
 
-    def __init__(self, op, inputs, function):
-        self.op, self.inputs, self.function = op, inputs, function
+    def __init__(self, op, inputs, function, fresh=False):
+        self.op, self.inputs, self.function, self.fresh = op, inputs, function, fresh
         self.joint = len(inputs) > 1 or op.variadic
         names = list(inspect.signature(function).parameters)
         if names[:1] != ["g"]:
@@ -235,8 +237,12 @@ class Primitive:
     def _names(self, count):
         return [f"{self.inputs[0]}[{k}]" for k in range(count)] if self.variadic else self.inputs
 
-    def grad(self, *inputs):
+    def grad(self, *inputs, fresh=False):
         """Register the gradient rule for the inputs of these names.
+
+        Args:
+            inputs: names of inputs.
+            fresh: promises that the rule returns a new array, so that a large gradient need not be copied.
 
         Raises:
             ArgumentError: the op has no such input, or the rule asks for something unknown.
@@ -247,7 +253,7 @@ class Primitive:
                                             [("inputs", ", ".join(self.inputs))]))
 
         def register(function):
-            rule = Rule(self, inputs, function)
+            rule = Rule(self, inputs, function, fresh)
             self.rules.update(dict.fromkeys(inputs, rule))
             self.plans.clear()
             return function

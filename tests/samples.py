@@ -225,10 +225,6 @@ for _name in ("cumsum", "argsort", "softmax", "log_softmax"):
     sample(_name, (4,), dim=0)
     sample(_name, (3, 0), dim=1)
 
-sample("class_losses", (4, 3), below(3, 4))
-sample("class_losses", (0, 3), below(3, 0))
-sample("one_hot", below(3, 4), count=3, dtype=np.float64)
-
 # ---------------------------------------------------------------------- shape
 sample("reshape", (2, 3, 2), shape=(3, 4))
 sample("reshape", (1, 1), shape=())
@@ -267,6 +263,13 @@ for _name in ("tril", "triu"):
     sample(_name, (3, 3))
     sample(_name, (2, 2, 4), diagonal=-1)
     sample(_name, (0, 3), diagonal=1)
+
+# ---------------------------------------------------------------------- loss
+for _reduction in ("none", "sum", "mean"):
+    sample("cross_entropy", (4, 3), lambda x: np.array([0, 2, 1, 0]), ignore_index=2, reduction=_reduction)
+    sample("cross_entropy", (2, 4, 3), below(3, 2, 4), ignore_index=-100, reduction=_reduction)
+    sample("cross_entropy_slopes", (4, 3), lambda x: np.array([0, 2, 1, 0]), ignore_index=2, reduction=_reduction)
+    sample("cross_entropy_slopes", (2, 4, 3), below(3, 2, 4), ignore_index=-100, reduction=_reduction)
 
 # ---------------------------------------------------------------------- linear
 sample("matmul", (2, 3), (3, 4))

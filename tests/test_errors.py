@@ -166,7 +166,7 @@ MISTAKES = {
     "class that is not there": (
         lambda: F.cross_entropy(md.ones(2, 3), md.tensor([0, 3])),
         DimensionError,
-        "nll_loss: class numbers must be 0 .. 2",
+        "cross_entropy: class numbers must be 0 .. 2",
         ["highest  3"],
         "count classes from 0",
     ),

@@ -252,3 +252,17 @@ def test_samples_are_the_same_at_every_call():
 def test_floats_of_a_sample_all_differ():
     numbers = np.concatenate([a.ravel() for a in Sample("add", ((2, 3), (4,)), {}).inputs()])
     assert len(set(numbers)) == numbers.size and np.abs(np.diff(np.sort(numbers))).min() > 0.1
+
+
+@pytest.mark.parametrize("base", [s for s in TABLE if any(r.fresh for r in s.op.rules.values())], ids=str)
+def test_a_rule_that_promises_a_fresh_array_keeps_its_word(base):
+    for variant in base.variants():
+        inputs = tensors(variant)
+        node = variant.op(*inputs, **variant.meta()).node
+        g = np.ones(node.shape, node.dtype)
+        held = [g, node.out, *[getattr(x, "array", x) for x in inputs]]
+        for _, pull, fresh in node.plan.pulls:
+            if fresh:
+                first, second = pull(g, node, None), pull(g, node, None)
+                assert first.flags.writeable and first.flags.c_contiguous
+                assert not any(np.shares_memory(first, x) for x in [*held, second] if isinstance(x, np.ndarray))

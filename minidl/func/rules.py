@@ -223,6 +223,12 @@ def _matmul(op, values, split, meta):
     return op(*[ranked(v, s, rank) for v, s in zip(values, split)])
 
 
+@rule("cross_entropy", "cross_entropy_slopes")
+def _of_a_classifier(op, values, split, meta):
+    count = count_of(values, split)
+    return op(*[in_front(v, s, count) for v, s in zip(values, split)], **meta)
+
+
 @rule("affine")
 def _affine(op, values, split, meta):
     if split[0] and not any(split[1:]):                           # one weight for all examples: more rows
@@ -248,8 +254,8 @@ def _convolution(op, values, split, meta):
     return moved(cut(op(*joined, **{**meta, "groups": meta["groups"] * count}), axis, count), axis, 0)
 
 
-@rule("max_pool2d", "max_pool2d_unpool", "max_pool2d_pick", "class_losses", "one_hot")
-def _one_batch(op, values, split, meta):
+@rule("max_pool2d", "max_pool2d_unpool", "max_pool2d_pick")
+def _pool(op, values, split, meta):
     count = count_of(values, split)
     return cut(op(*[merged(in_front(v, s, count), 0) for v, s in zip(values, split)], **meta), 0, count)
 

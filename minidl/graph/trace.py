@@ -291,7 +291,15 @@ class GraphDevice(backend.Backend):
             raise TraceError("graph: a tensor with numbers cannot be changed while no graph is being recorded.")
         return active.tracer.variable(tensor)
 
-    def number(self, owner, key, value):
+    def settings(self, owner, values):
+        """Settings of which the floats are looked up at each run, those in tuples too."""
+        def looked_up(name, value):
+            if isinstance(value, tuple):
+                return tuple(active.tracer.number(owner, (name, k)) for k in range(len(value)))
+            return active.tracer.number(owner, name) if isinstance(value, float) else value
+        return {name: looked_up(name, value) for name, value in values.items()}
+
+    def number(self, owner, key):
         """A number that is looked up at each run."""
         return active.tracer.number(owner, key)
 

@@ -832,13 +832,13 @@ def _without_channels(name, axes, input, p, training, generator):
 
 # ---------------------------------------------------------------------- losses
 def _reduced(loss, reduction):
-    if reduction == "mean":
-        return md.mean(loss)
-    if reduction == "sum":
-        return md.sum(loss)
-    if reduction == "none":
-        return loss
-    raise ArgumentError(message(f"loss: unknown reduction {reduction!r}.", [("known", "'mean', 'sum', 'none'")]))
+    _check_reduction(reduction)
+    return md.mean(loss) if reduction == "mean" else md.sum(loss) if reduction == "sum" else loss
+
+
+def _check_reduction(reduction):
+    if reduction not in ("mean", "sum", "none"):
+        raise ArgumentError(message(f"loss: unknown reduction {reduction!r}.", [("known", "'mean', 'sum', 'none'")]))
 
 
 def mse_loss(input, target, reduction="mean"):
@@ -891,41 +891,40 @@ def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
         weight: one for each class, (C,); the mean is then weighted, too.
         ignore_index: examples with this target do not count.
     """
-    def picked(log_p, axis, index):
-        return -md.squeeze(md.gather(log_p, axis, md.unsqueeze(index, axis)), axis)
-    return _of_classes(picked, input, target, weight, ignore_index, reduction)
-
-
-def _of_classes(losses, input, target, weight, ignore_index, reduction):
-    """Losses of single examples, `losses(input, axis, index)`, weighted by class and reduced."""
-    if target.dtype.kind not in "iu":
-        raise DTypeError(
-            message("nll_loss: classes are given as whole numbers.", [("target", target.dtype)], "target.long().")
-        )
     axis = 0 if input.ndim == 1 else 1
-    if target.shape != input.shape[:axis] + input.shape[axis + 1:]:
-        raise ShapeError(message("nll_loss: there must be one class number for each row of log probabilities.",
-                                 [("input", input.shape, "N C ..."), ("target", target.shape, "N ...")]))
+    _check_targets("nll_loss", input, target, axis)
     ignored = target == ignore_index
     index = target.masked_fill(ignored, 0)
-    _check_classes(index, input.shape[axis], weight)
-    loss, counts = losses(input, axis, index), cast(md.logical_not(ignored), input.dtype)
+    _check_classes("nll_loss", index, input.shape[axis], weight)
+    loss = -md.squeeze(md.gather(input, axis, md.unsqueeze(index, axis)), axis)
+    counts = cast(md.logical_not(ignored), input.dtype)
     if weight is not None:
         counts = counts * weight[index]
-        loss = loss * counts
-    loss = md.where(ignored, 0.0, loss)
+    loss = md.where(ignored, 0.0, loss * counts)
     return md.sum(loss) / md.sum(counts) if reduction == "mean" else _reduced(loss, reduction)
 
 
-def _check_classes(index, count, weight):
+def _check_targets(name, input, target, axis):
+    if target.dtype.kind not in "iu":
+        raise DTypeError(
+            message(f"{name}: classes are given as whole numbers.", [("target", target.dtype)], "target.long().")
+        )
+    if target.shape != input.shape[:axis] + input.shape[axis + 1:]:
+        raise ShapeError(message(f"{name}: there must be one class number for each row of the input.",
+                                 [("input", input.shape, "N C ..."), ("target", target.shape, "N ...")]))
+
+
+def _check_classes(name, index, count, weight=None, ignore_index=None):
     if weight is not None and weight.shape != (count,):
-        raise ShapeError(message(f"nll_loss: there must be one weight for each of {count} classes.",
+        raise ShapeError(message(f"{name}: there must be one weight for each of {count} classes.",
                                  [("weight", weight.shape)]))
     if not index.numel() or index.device != "cpu":    # on a GPU the check would wait for the device
         return
     lowest, highest = int(index.array.min()), int(index.array.max())
     if lowest < 0 or highest >= count:
-        raise DimensionError(message(f"nll_loss: class numbers must be 0 .. {count - 1}.",
+        if ignore_index is not None:                  # the usual case was none of these: look again without them
+            return _check_classes(name, index.masked_fill(index == ignore_index, 0), count)
+        raise DimensionError(message(f"{name}: class numbers must be 0 .. {count - 1}.",
                                      [("lowest", lowest), ("highest", highest)], "count classes from 0."))
 
 
@@ -941,23 +940,30 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
     """
     if not 0 <= label_smoothing <= 1:
         raise ArgumentError(message(f"cross_entropy: label_smoothing is a share, 0 .. 1, got {label_smoothing}."))
-    if target.dtype.kind != "f" and not label_smoothing:
-        return _of_classes(_class_losses, floating(input), target, weight, ignore_index, reduction)
     axis = 0 if input.ndim == 1 else 1
+    if target.dtype.kind != "f" and weight is None and not label_smoothing:
+        return _cross_entropy_of_classes(floating(input), target, ignore_index, reduction, axis)
     log_p = md.log_softmax(input, axis)
     if target.dtype.kind == "f":
         return _cross_entropy_of_probabilities(log_p, target, weight, reduction, label_smoothing, axis)
     loss = nll_loss(log_p, target, weight, ignore_index, reduction)
+    if not label_smoothing:
+        return loss
     spread = _smooth_part(log_p, target, weight, ignore_index, reduction, axis)
     return loss * (1 - label_smoothing) + spread * (label_smoothing / input.shape[axis])
 
 
-def _class_losses(scores, axis, index):
-    """-log softmax(scores) of the right classes. The op wants one row for each example: the classes go last."""
-    if scores.ndim == 2:
-        return apply(ops.class_losses, (scores, index))
-    rows = md.movedim(scores, axis, -1).reshape(index.numel(), scores.shape[axis])
-    return apply(ops.class_losses, (rows, index.reshape(-1))).reshape(index.shape)
+def _cross_entropy_of_classes(scores, target, ignore_index, reduction, axis):
+    """The usual case in one op, which wants a row of scores for each example: the classes go last."""
+    _check_reduction(reduction)
+    _check_targets("cross_entropy", scores, target, axis)
+    _check_classes("cross_entropy", target, scores.shape[axis], ignore_index=ignore_index)
+    rows, index = scores, target
+    if scores.ndim != 2:
+        rows = md.movedim(scores, axis, -1).reshape(target.numel(), scores.shape[axis])
+        index = target.reshape(-1)
+    loss = apply(ops.cross_entropy, (rows, index), {"ignore_index": ignore_index, "reduction": reduction})
+    return loss if reduction != "none" else loss.reshape(target.shape)
 
 
 def _share(weight, value):

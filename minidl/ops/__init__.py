@@ -5,6 +5,7 @@
     shape         the same numbers, arranged differently
     index         numbers picked out or put back
     linear        matrix products
+    loss          the loss of a classifier
     linalg        inverse, solve, cholesky
     conv          convolution and its two derivatives, closed under differentiation
     pool          the largest number of each window
@@ -17,7 +18,7 @@ An op takes its settings in one canonical form (axes as a tuple of numbers >= 0,
 import warnings
 
 from ..primitive import registry
-from . import conv, draws, elementwise, index, linalg, linear, pool, recurrent, reduce, shape  # noqa: F401
+from . import conv, draws, elementwise, index, linalg, linear, loss, pool, recurrent, reduce, shape  # noqa: F401
 
 globals().update(registry)           # ops.tanh is the primitive called tanh
 

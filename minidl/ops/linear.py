@@ -55,7 +55,7 @@ def _(g, w):
     return matmul(g, w)
 
 
-@affine.grad("w")
+@affine.grad("w", fresh=True)
 def _(g, x):
     return matmul(swap(g), x)
 

@@ -3,7 +3,6 @@ import contextlib
 
 import numpy as np
 
-from ..errors import ShapeError, message
 from ..primitive import primitive
 from .elementwise import astype, equal, exp, where
 from .shape import expand, reshape
@@ -114,7 +113,7 @@ def argsort(xp, x, *, dim):
 def largest(xp, x, dim):
     """The largest number over the axes `dim`, which stay with size 1; -inf if there is none."""
     if x.size:
-        return xp.max(x, axis=dim, keepdims=True)
+        return x.max(axis=dim, keepdims=True)
     return xp.full(reduced(x.shape, dim, True), -xp.inf, dtype=x.dtype)       # CuPy's max has no `initial`
 
 
@@ -122,7 +121,7 @@ def largest(xp, x, dim):
 def softmax(xp, x, *, dim):
     """exp(x) / sum(exp(x)) along one axis; the largest is subtracted first, so nothing overflows."""
     e = xp.exp(x - largest(xp, x, (dim,)))
-    return e / xp.sum(e, axis=dim, keepdims=True)
+    return e / e.sum(axis=dim, keepdims=True)
 
 
 @softmax.grad("x")
@@ -141,39 +140,6 @@ def log_softmax(xp, x, *, dim):
 @log_softmax.grad("x")
 def _(g, out, dim):
     return g - exp(out) * sum(g, dim=(dim,), keepdim=True)
-
-
-@primitive(symbol="CE", onnx="SoftmaxCrossEntropyLoss", dtype="x")
-def class_losses(xp, x, target):
-    """-log softmax(x)[target] for each row of scores: the losses of cross entropy. (N, C), (N,) -> (N,)."""
-    shifted = x - largest(xp, x, (1,))
-    return xp.log(xp.sum(xp.exp(shifted), axis=1)) - shifted[xp.arange(len(x)), target]
-
-
-@class_losses.grad("x")
-def _(g, x, target, x_shape):        # softmax, less 1 at the right class
-    return reshape(g, shape=(x_shape[0], 1)) * (softmax(x, dim=1) - one_hot(target, count=x_shape[1], dtype=x.dtype))
-
-
-@class_losses.shape
-def _(x, target):
-    if len(x) != 2 or x[:1] != target:
-        raise ShapeError(message("class_losses: there must be one class number for each row of scores.",
-                                 [("x", x, "N C"), ("target", target, "N")]))
-    return target
-
-
-@primitive(onnx="OneHot", dtype="setting", differentiable=False)
-def one_hot(xp, index, *, count, dtype):
-    """Each whole number k as a row of `count` numbers, 1 at place k and 0 elsewhere. (N,) -> (N, count)."""
-    out = xp.zeros((len(index), count), dtype=dtype)
-    out[xp.arange(len(index)), index] = 1
-    return out
-
-
-@one_hot.shape
-def _(index, *, count, dtype):
-    return (*index, count)
 
 
 @primitive(symbol="logsumexp", onnx="ReduceLogSumExp")

@@ -48,13 +48,6 @@ def plain(value):
     return value.item() if isinstance(value, (Tensor, np.generic)) else value
 
 
-def _looked_up(device, group, name, value):
-    """A setting of a group as its device wants it: in a graph, a float is looked up anew at each run."""
-    if isinstance(value, tuple):
-        return tuple(device.number(group, (name, k), part) for k, part in enumerate(value))
-    return device.number(group, name, value) if isinstance(value, float) else value
-
-
 class Optimizer:
     """Base of all optimisers: groups of parameters, each with its settings.
 
@@ -140,39 +133,40 @@ class Optimizer:
             for group in self.param_groups:
                 settings = {name: plain(group[name]) for name in self.defaults}
                 sign = -1 if settings.pop("maximize", False) else 1
-                for p in group["params"]:
-                    if p.grad is not None:
-                        self._step_one(p, p.grad.array, sign, settings, group)
+                wanted = self.buffers(**settings)
+                moving = [p for p in group["params"] if p.grad is not None]
+                numbers = backend.of(moving[0].grad.array).settings(group, settings) if moving else {}
+                for p in moving:
+                    self._step_one(p, p.grad.array, sign, numbers, wanted)
         return loss
 
-    def _step_one(self, p, g, sign, settings, group):
-        if g.shape != p.shape:
+    def _step_one(self, p, g, sign, settings, wanted):
+        if g.shape != p.array.shape:
             raise ShapeError(message(f"{self._name}: a gradient must have the shape of its parameter.",
                                      [("parameter", p.shape), ("gradient", g.shape)]))
-        device = backend.of(g)
-        arrays, counts, is_new = self._remembered(p, device, settings)
-        numbers = {name: _looked_up(device, group, name, value) for name, value in settings.items()}
-        if is_new and any(settings[name] != value for name, value in self.at_first.items()):
-            device.once(f"the first step of {self._name} is different")
-            numbers.update(self.at_first)
-        for part, slope, *buffers in pieces([device.writable(p), g, *arrays.values()], device.xp):
-            state = {**counts, **dict(zip(arrays, buffers))}
-            self.update(device.xp, part, slope if sign == 1 else -slope, state, **numbers)
-        p.mark_written("optimizer step")
-
-    def _remembered(self, p, device, settings):
-        """The parameter's buffers and counts, ready for this step, and whether some of them are new."""
-        state, wanted = self.state[p], self.buffers(**settings)
-        missing = [name for name in wanted if name not in state]
-        for name in missing:
-            xp = backend.of(p.array).xp
-            state[name] = 0 if name == "step" else wrap(xp.full_like(p.array, wanted[name]))
+        device, state = backend.of(g), self.state[p]
+        if not wanted.keys() <= state.keys():
+            settings = self._first_step(p, device, state, settings, wanted)
         counts = {}
         if "step" in wanted:
-            counts["step"] = device.number(state, "step", state["step"]) + 1
+            counts["step"] = device.number(state, "step") + 1
             device.store(state, "step", counts["step"])
-        arrays = {name: device.writable(state[name]) for name in wanted if name != "step"}
-        return arrays, counts, bool(missing)
+        names = [name for name in wanted if name != "step"]
+        arrays = [device.writable(state[name]) for name in names]
+        for part, slope, *buffers in pieces([device.writable(p), g, *arrays], device.xp):
+            now = {**state, **counts, **dict(zip(names, buffers))}
+            self.update(device.xp, part, slope if sign == 1 else -slope, now, **settings)
+        p.mark_written("optimizer step")
+
+    def _first_step(self, p, device, state, settings, wanted):
+        """Make the buffers; the settings that hold for this step."""
+        xp = backend.of(p.array).xp
+        for name in wanted:
+            if name not in state:
+                state[name] = 0 if name == "step" else wrap(xp.full_like(p.array, wanted[name]))
+        if any(settings[name] != value for name, value in self.at_first.items()):
+            device.once(f"the first step of {self._name} is different")
+        return {**settings, **self.at_first}
 
     def zero_grad(self, set_to_none=True):
         """Forget all gradients: None in their place, or zeros."""
