@@ -53,18 +53,18 @@ class Graph:
         found = ancestors([r for r in roots if isinstance(r, Node)])
         return list(reversed(found))
 
-    @property
+    @functools.cached_property
     def steps(self):
         """The Nodes that compute something."""
         return [node for node in self.nodes if node.op not in SOURCES]
 
-    @property
+    @functools.cached_property
     def variables(self):
         """The Nodes that read a tensor."""
         written = [u.target for u in self.updates if u.target.op is VARIABLE]
         return list(dict.fromkeys([n for n in self.nodes if n.op is VARIABLE] + written))
 
-    @property
+    @functools.cached_property
     def scalars(self):
         """The Nodes that look up a Python number."""
         written = [u.target for u in self.updates if u.target.op is SCALAR]
