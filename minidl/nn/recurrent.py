@@ -11,7 +11,7 @@ import math
 
 from .. import functions as md
 from .. import ops
-from ..creation import empty, zeros
+from ..creation import empty, ones, zeros
 from ..errors import ArgumentError, ShapeError, message
 from ..tensor import apply
 from . import functional as F
@@ -182,11 +182,16 @@ class _Recurrent(Module):
         return weight.reshape(GATES[self.kind], self.hidden_size, *weight.shape[1:])
 
     def _from_input(self, x, weight, bias):
-        """What the input contributes to every gate: (T, N, I) -> (G, T, N, H)."""
-        product = md.matmul(x.reshape(-1, x.shape[2]), self._by_gate(weight).transpose(1, 2))
+        """What input and bias contribute to every gate: (T, N, I) -> (G, T, N, H).
+
+        The bias is taken as the weight of one more input, which is always 1: one product then does it all.
+        """
+        rows = x.reshape(-1, x.shape[2])
         if bias is not None:
-            product = product + self._by_gate(bias).unsqueeze(1)
-        return product.reshape(-1, *x.shape[:2], self.hidden_size)
+            rows = md.cat([rows, ones(rows.shape[0], 1, dtype=x.dtype, device=x.device)], 1)
+            weight = md.cat([weight, bias.unsqueeze(1)], 1)
+        gates = md.matmul(rows, self._by_gate(weight).transpose(1, 2))
+        return gates.reshape(-1, *x.shape[:2], self.hidden_size)
 
     def _time_first(self, input):
         if isinstance(input, PackedSequence):
