@@ -173,12 +173,13 @@ def shape_of(value):
 class Primitive:
     """An op that everything else is made of. Made by the decorator `primitive`."""
 
-    def __init__(self, forward, symbol="", onnx="", ufunc="", dtype="same", view=False, differentiable=True):
+    def __init__(self, forward, symbol="", onnx="", ufunc="", dtype="same", view=False, differentiable=True,
+                 expansion=None):
         self.forward, self.__doc__ = forward, forward.__doc__
         self.__name__ = self.name = forward.__name__
         self.__module__ = forward.__module__
         self.symbol, self.onnx, self.ufunc = symbol or self.name, onnx, ufunc
-        self.dtype, self.view, self.differentiable = dtype, view, differentiable
+        self.dtype, self.view, self.differentiable, self.expansion = dtype, view, differentiable, expansion
         self.inputs, self.settings, self.variadic = _read_signature(forward)
         self.optional = self._defaults() & set(self.inputs)
         self.rules, self.plans, self._shape = {}, Plans(self), None
@@ -332,6 +333,8 @@ def primitive(forward=None, **about):
             it is, or a fixed one such as "bool".
         view: the output may share memory with the first input.
         differentiable: False if no gradient ever flows through (comparisons, argmax).
+        expansion: a function that computes the same by other ops; it runs in place of an op without rules of its own
+            where a gradient may be wanted.
     """
     if forward is None:
         return lambda function: primitive(function, **about)

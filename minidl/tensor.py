@@ -237,7 +237,9 @@ class Tensor(Recordable):
             self.requires_grad_()
 
     def record(self, op, args, meta):
-        """Run a primitive on tensors (Recordable)."""
+        """Run a primitive on tensors (Recordable); one without rules is taken apart where a gradient may be wanted."""
+        if op.expansion is not None and mode.recording and any(getattr(a, "requires_grad", False) for a in args):
+            return op.expansion(*args, **meta)
         return apply(op, args, meta)
 
     # ------------------------------------------------------------------ what it is

@@ -143,6 +143,15 @@ def test_parameters_have_pytorchs_names_and_shapes():
     assert list(shapes)[:5] == ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0", "weight_ih_l0_reverse"]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_aligned_weights_begin_with_a_cache_line(dtype):
+    memory = np.arange(64, dtype=dtype)
+    for start in range(16):                           # views that begin anywhere in a line, read along their columns
+        x = memory[start:start + 12].reshape(3, 4).T
+        out = md.ops.aligned(x)
+        assert out.ctypes.data % 64 == 0 and out.flags.c_contiguous and (out == x).all()
+
+
 def test_mistakes_are_explained():
     with pytest.raises(md.errors.ShapeError, match="input_size = 4"):
         nn.LSTM(4, 2)(md.zeros(5, 3, 7))
