@@ -54,7 +54,7 @@ USES = {                              # what is done with y (2, 3, 4) before it 
     "softplus": lambda y: F.softplus(y),
     "cross_entropy": lambda y: F.cross_entropy(y, md.zeros(2, 4).long()),
     "bce": lambda y: F.binary_cross_entropy_with_logits(y, y.detach().clone() * 0.5),
-    "lstm": lambda y: md.ops.lstm_scan(numbers(3, 2, 8), y.reshape(-1)[:16].reshape(8, 2), *[numbers(2, 2)] * 2),
+    "lstm": lambda y: md.ops.lstm_scan(numbers(4, 3, 2, 2), y.reshape(-1)[:16].reshape(4, 2, 2), *[numbers(2, 2)] * 2),
     "stack": lambda y: md.stack([y, y * 2]).exp(),
     "linear chain": lambda y: (y * 3 + 1).sum(1),
 }
