@@ -307,7 +307,7 @@ def std(input, dim=None, unbiased=None, keepdim=False, *, correction=1):
     correction = correction if unbiased is None else int(unbiased)
     count = math.prod(input.shape[k] for k in axes_of(dim, input.ndim, "std"))
     distance = norm(input - mean(input, dim, keepdim=True), 2, dim, keepdim)
-    return distance / (math.sqrt(builtins.max(count - correction, 0)) or nan)
+    return distance / (builtins.max(count - correction, 0) ** 0.5 or nan)
 
 
 def _root(x, p):

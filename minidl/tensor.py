@@ -116,7 +116,7 @@ def source(value):
     return value.node or value if isinstance(value, Tensor) else value
 
 
-NUMBERS = frozenset((int, float, bool, *np.sctypeDict.values()))      # they live on any device
+NUMBERS = {int, float, bool, *np.sctypeDict.values()}        # they live on any device
 NO_SETTINGS = types.MappingProxyType({})
 
 
@@ -158,6 +158,8 @@ def apply(op, args, meta=NO_SETTINGS):
         data = device.xp.asarray(data)                # NumPy turns 0-d results into scalars
     node = None
     if mask and mode.recording and op.differentiable and data.dtype.kind == "f":
+        if op.expansion is not None:
+            return op.expansion(*args, **meta)
         plan = op.plans[bit | mask]
         for k in plan.kept:                           # a rule will ask for this value: keep the tensor itself
             sources[k] = args[k]
@@ -237,9 +239,7 @@ class Tensor(Recordable):
             self.requires_grad_()
 
     def record(self, op, args, meta):
-        """Run a primitive on tensors (Recordable); one without rules is taken apart where a gradient may be wanted."""
-        if op.expansion is not None and mode.recording and any(getattr(a, "requires_grad", False) for a in args):
-            return op.expansion(*args, **meta)
+        """Run a primitive on tensors (Recordable)."""
         return apply(op, args, meta)
 
     # ------------------------------------------------------------------ what it is
@@ -290,7 +290,7 @@ class Tensor(Recordable):
 
     def numel(self):
         """How many numbers it holds."""
-        return int(self.array.size)
+        return self.array.size
 
     def element_size(self):
         """Bytes of one number."""
@@ -312,12 +312,12 @@ class Tensor(Recordable):
     def __len__(self):
         if not self.shape:
             raise DTypeError("len: a tensor without axes has no length.")
-        return self.shape[0]
+        return len(self.array)
 
     def __iter__(self):
         if not self.shape:
             raise DTypeError("iter: a tensor without axes cannot be walked through.")
-        return (self[k] for k in range(self.shape[0]))
+        return (self[k] for k in range(len(self.array)))
 
     def __repr__(self):
         text = np.array2string(self.host_array(), precision=4, separator=", ", threshold=200, prefix="tensor(")

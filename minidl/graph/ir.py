@@ -17,6 +17,9 @@ from .symbols import PLACEHOLDER, SCALAR, SOURCES, VARIABLE, Share, Size, inferr
 EXAMPLES = (7919, 7927, 7933, 7937, 7949, 7951, 7963, 7993)       # of open sizes: primes that no network has by chance
 
 
+NOTHING = {"__builtins__": {}, "min": min, "max": max}           # what the text of an open size may call
+
+
 class Update:
     """What a run changes at its end: a tensor's numbers, or a Python number in a dict.
 
@@ -81,12 +84,12 @@ class Graph:
 
     def names(self):
         """A short name for each Node: its own for inputs and variables, v1, v2, ... for what is computed."""
-        names, taken = {}, set()
+        names, taken = {}, {n.text for x in self.inputs for n in x.shape if isinstance(n, Size)}
         for node in [*self.inputs, *self.variables, *self.scalars]:
             name = unique(node.meta.get("name") or "w", taken)
             names[node] = name
         for k, node in enumerate(self.steps, 1):
-            names[node] = f"v{k}"
+            names[node] = unique(f"v{k}", taken)
         return names
 
     # ------------------------------------------------------------------ changing it
@@ -123,6 +126,7 @@ class Graph:
             TraceError: with the step that is wrong.
         """
         seen, names, allowed = set(), self.names(), set(self.inputs)
+        open_examples = {e for e in EXAMPLES for x in self.inputs for n in x.shape if isinstance(n, Size) and n == e}
         for node in self.nodes:
             if node.op is PLACEHOLDER and node not in allowed:
                 raise TraceError(f"graph: {names.get(node, node)} is used but is not among the inputs.")
@@ -136,7 +140,11 @@ class Graph:
                 raise TraceError(message(f"graph: {names[node]} = {node.name} does not have the shape or dtype that "
                                          "its inputs give it.", [("recorded", *_both(node.shape, node.dtype)),
                                                                  ("by its rules", *_both(*found))]))
-            _check_sizes(node, names)
+            _check_sizes(node, names, open_examples)
+        for u in self.updates:
+            if getattr(u.value, "shape", ()) != u.target.shape:
+                raise TraceError(message(f"graph: the update of {names[u.target]} has another shape.",
+                                         [("variable", u.target.shape), ("new value", u.value.shape)]))
         return self
 
     def __repr__(self):
@@ -223,12 +231,12 @@ def _both(shape, dtype):
     return str(shape), str(dtype)
 
 
-def _check_sizes(node, names):
-    """Raise if an open size has become an ordinary number on its way."""
+def _check_sizes(node, names, open_examples):
+    """Raise if an open size has become an ordinary number on its way: then it is near a multiple of the example."""
     plain = [n for n in numbers_in((node.shape, list(node.meta.values()), [getattr(x, "shape", ()) for x in node.inputs
              if not isinstance(x, Node)])) if type(n) is int and n > 7000]
     for n in plain:
-        if any(n % e == 0 for e in EXAMPLES):
+        if any(min(n % e, -n % e) < 3 for e in open_examples):
             raise TraceError(message(
                 f"graph: {names[node]} = {node.name} needs a size that is left open as a fixed number.",
                 [("shape", node.shape)], "give that size, or compile: it makes a graph for each size that it meets."))
@@ -281,7 +289,7 @@ def sizes_of(graph, values):
 def _sized(value, sizes):
     """A setting with the true sizes in it."""
     if isinstance(value, (Size, Share)):
-        return eval(value.text, {"__builtins__": {}}, sizes)     # made of names, numbers and + - * / // % ** only
+        return eval(value.text, NOTHING, sizes)       # made of names, numbers, min, max and + - * / // % ** only
     if isinstance(value, tuple):
         return tuple(_sized(v, sizes) for v in value)
     if isinstance(value, slice):

@@ -21,6 +21,7 @@ import numpy as np
 from .. import autograd
 from ..errors import ArgumentError, FeedError, ShapeError, TraceError, message
 from ..func.trees import leaves, rebuilt
+from ..functions import clone
 from ..tensor import Node, Tensor, wrap
 from .codegen import Program
 from .ir import EXAMPLES, Graph, Update, unique
@@ -189,7 +190,8 @@ def gradients(ys, xs, grad_ys=None):
     """
     with builder_at_work().tracer.at_work():
         xs = [xs] if isinstance(xs, Tensor) else list(xs)
-        return list(autograd.grad(ys, xs, grad_ys, retain_graph=True, create_graph=True, allow_unused=True))
+        found = autograd.grad(ys, xs, grad_ys, retain_graph=True, create_graph=True, allow_unused=True)
+        return [g if g is None or type(g.array) is Symbol else clone(g) for g in found]      # numbers become a step
 
 
 def minimize(optimizer, loss):

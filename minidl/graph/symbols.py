@@ -9,6 +9,7 @@ To the library, symbols live on a device called "graph": an op on them runs the 
 place of computing. So everything that runs on tensors runs on symbols, too: layers, losses, backward, optimisers.
 What comes out is a graph.
 """
+import builtins
 import math
 import operator
 import types
@@ -19,7 +20,7 @@ from .. import ops
 from ..errors import InplaceError, TraceError, message
 from ..ops.operators import give_operators
 from ..primitive import Primitive, Recordable, registry
-from ..tensor import Node, Tensor, apply, clock
+from ..tensor import NUMBERS, Node, Tensor, apply, clock
 
 
 # ---------------------------------------------------------------------- where values come from
@@ -79,6 +80,8 @@ class Symbol(Recordable):
     strides = property(lambda self: self.node.shape)   # nobody may look at the memory behind it
 
     def __len__(self):
+        if isinstance(self.shape[0], Size):            # len() would make an ordinary number of it
+            raise no_size(self.shape[0])
         return self.shape[0]
 
     def astype(self, dtype):
@@ -149,6 +152,13 @@ def no_number(x):
         "uncompiled: then the graph is built anew at each call, which is PyTorch's way."))
 
 
+def no_size(n):
+    """The error for an open size where an ordinary number is needed."""
+    return TraceError(message(f"graph: the size {n} is left open, so it cannot become an ordinary number.",
+                              try_="x.shape[0] in place of len(x), n ** 0.5 in place of math.sqrt(n); where Python "
+                                   "has to count (range, for), give the placeholder a fixed size."))
+
+
 def record(op, args, meta):
     """Write down one step instead of running it.
 
@@ -161,6 +171,8 @@ def record(op, args, meta):
         ShapeError: the shapes do not fit.
     """
     inputs = tuple(a.node if isinstance(a, (Symbol, Scalar)) else a for a in args)
+    if args and all(isinstance(a, (int, float)) for a in args):
+        return op.forward(np, *args, **meta)
     if args and all(isinstance(a, (Scalar, int, float)) for a in args):
         return Scalar(new_node(op, inputs, meta, (), float))
     shape, dtype = inferred(op, inputs, meta)
@@ -170,13 +182,17 @@ def record(op, args, meta):
 def inferred(op, inputs, meta):
     """Shape and dtype of the output, by the op's rules, for Nodes, arrays and numbers as inputs."""
     shape = op.shape_rule(*[getattr(x, "shape", ()) for x in inputs], **meta)
+    if op is ops.getitem:
+        shape = sliced(inputs[0].shape, meta["key"], shape)
     return tuple(shape), op.dtype_rule(*map(kind_of, inputs), **meta)
 
 
 def kind_of(x):
     """The dtype of an input; for a Python number the number itself, which follows the arrays beside it."""
     dtype = getattr(x, "dtype", None)
-    return dtype() if isinstance(dtype, type) else x if dtype is None else dtype
+    if dtype is None:
+        return _bare(x) if isinstance(x, (Size, Share)) else x
+    return dtype() if isinstance(dtype, type) else dtype
 
 
 # ---------------------------------------------------------------------- Python numbers
@@ -253,7 +269,7 @@ class Size(int):
     text: str
 
     def __new__(cls, example, text):
-        new = super().__new__(cls, example)
+        new = super().__new__(cls, _bare(example))
         new.text = text
         return new
 
@@ -262,10 +278,25 @@ class Size(int):
 
     __str__ = __repr__
 
+    def __neg__(self):
+        return 0 - self
+
+    def __pos__(self):
+        return self
+
+    def __abs__(self):
+        return self if self >= 0 else -self
+
+    def __divmod__(self, other):
+        return self // other, self % other
+
     def __index__(self):
         return self
 
-    __int__ = __index__
+    def __int__(self):
+        raise no_size(self)
+
+    __float__ = __int__
 
 
 class Share(float):
@@ -274,7 +305,7 @@ class Share(float):
     text: str
 
     def __new__(cls, example, text):
-        new = super().__new__(cls, example)
+        new = super().__new__(cls, _bare(example))
         new.text = text
         return new
 
@@ -288,8 +319,8 @@ def _with_text(name, symbol):
     plain = getattr(operator, name)
 
     def written(x):
-        bare = not isinstance(x, (Size, Share)) or x.text.isidentifier()
-        return repr(x) if bare else f"({x.text})"
+        bare = x.text.isidentifier() if isinstance(x, (Size, Share)) else x >= 0
+        return repr(x) if bare else f"({x!r})"
 
     def make(x, y, swapped=False):
         if not isinstance(x, (int, float)) or not isinstance(y, (int, float)):
@@ -298,6 +329,46 @@ def _with_text(name, symbol):
         value = plain(_bare(x), _bare(y))
         return (Size if isinstance(value, int) else Share)(value, f"{written(x)} {symbol} {written(y)}")
     return make, lambda x, y: make(x, y, swapped=True)
+
+
+def _bound(name, x, y):
+    """min(x, y) or max(x, y), written down if one of them is open."""
+    value = getattr(builtins, name)(x, y)
+    return Size(value, f"{name}({x!r}, {y!r})") if isinstance(x, Size) or isinstance(y, Size) else value
+
+
+def sliced(shape, key, found):
+    """The shape of x[key] where x has open sizes; `found` is what it is for the examples.
+
+    Raises:
+        TraceError: an open axis is walked through backwards, and not from end to end.
+    """
+    key = key if isinstance(key, tuple) else (key,)
+    if not any(isinstance(n, Size) for n in shape):
+        return found
+    used = len([k for k in key if k is not None and k is not Ellipsis])
+    at = [j for j, k in enumerate(key) if k is Ellipsis] or [len(key)]
+    key = (*key[:at[0]], *[slice(None)] * (len(shape) - used), *key[at[0] + 1:])
+    out, axes = [], iter(shape)
+    for k in key:
+        n = 1 if k is None else next(axes)
+        out += [n if k is None else _length(n, k)] if k is None or isinstance(k, slice) else []
+    return tuple(out)
+
+
+def _length(n, part):
+    """How many entries a slice takes of n."""
+    if part.start is part.stop is None and part.step in (None, 1, -1):
+        return n
+    step = 1 if part.step is None else part.step
+    if not any(isinstance(v, Size) for v in (n, part.start, part.stop)):
+        return len(range(*part.indices(n)))
+    if step < 0:
+        raise TraceError(message("graph: an axis whose size is left open can be walked through backwards only as a "
+                                 "whole.", [("index", part)], "x.flip(dim), then a slice that goes forwards."))
+    low, high = (end if v is None else _bound("min", v, n) if v >= 0 else _bound("max", n + v, 0)
+                 for v, end in ((part.start, 0), (part.stop, n)))
+    return _bound("max", (high - low + step - 1) // step if step > 1 else high - low, 0)
 
 
 def _bare(x):
@@ -309,3 +380,5 @@ for _name, _symbol in dict(add="+", sub="-", mul="*", truediv="/", floordiv="//"
     for _class in (Size, Share):
         setattr(_class, f"__{_name}__", _there)
         setattr(_class, f"__r{_name}__", _back)
+
+NUMBERS.update((Scalar, Size, Share))
