@@ -111,7 +111,7 @@ class Gradients(dict):
         total = self.get(key)
         if total is None:
             total = grad
-        elif key in self.owned:
+        elif key in self.owned and type(total) is type(grad):         # an array cannot take in a symbol
             total += grad
         else:
             total, fresh = total + grad, True

@@ -81,7 +81,7 @@ def run_program(program, values):
     """The outputs of a Program."""
     graph = program.graph
     found = program.run(*[values[n] for n in [*graph.inputs, *graph.variables, *graph.scalars]])
-    return list(found[:len(graph.outputs)])
+    return [np.asarray(y) for y in found[:len(graph.outputs)]]
 
 
 def every_way(graph, values):

@@ -65,6 +65,8 @@ class Program:
         name = self._value(x, None)
         if not isinstance(x, Node):
             return f"{name}.copy()" if hasattr(x, "copy") else name
+        if looks_elsewhere(x):
+            return f"{name}.copy()"
         base = self.plan.viewed[x]
         shared = [y for y in self.graph.outputs if isinstance(y, Node) and self.plan.viewed[y] is base]
         updated = any(isinstance(u.value, Node) and self.plan.viewed[u.value] is base for u in self.graph.updates)
@@ -136,6 +138,15 @@ def _safe(names):
     taken = {*registry, "np", "program", "float", "const"}
     return {node: f"{name}_" if name in taken or keyword.iskeyword(name) or name.startswith("c_")
             else name for node, name in names.items()}
+
+
+def looks_elsewhere(x):
+    """Whether a Node gives memory that is a constant's, or that repeats its numbers."""
+    while isinstance(x, Node) and x.op.view:
+        if x.name == "expand":
+            return True
+        x = x.inputs[0]
+    return not isinstance(x, Node)
 
 
 def open_sizes(graph):

@@ -148,7 +148,7 @@ def cond(pred, true_fn, false_fn):
 @graph_op
 def loop(xp, *values, test, body, count):
     """The first `count` inputs change: `body` makes new ones as long as `test` is true. Gives them as a tuple."""
-    state, rest = list(values[:count]), values[count:]
+    state, rest = [np.array(v) for v in values[:count]], values[count:]        # without a turn it would be the input's
     while bool(test([*state, *rest])[0]):
         state = body([*state, *rest])
     return tuple(state)

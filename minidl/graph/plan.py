@@ -68,15 +68,12 @@ class Plan:
             return False
         owner = self.block[x]
         if owner.op is PLACEHOLDER or owner.op not in SOURCES:
-            return owner.op is not PLACEHOLDER and self._owned(owner)
+            return owner.op is not PLACEHOLDER and not owner.op.view        # a view that owns itself is a constant's
         if owner.op is not VARIABLE or owner not in self.targets or self._read_later(owner, node):
             return False
         target = self.targets[owner]                   # only what becomes the new value may pass through here
         return node is target or (isinstance(target, Node) and self.end[node] < len(self.steps)
                                   and self.end[node] <= self.place.get(target, -1))
-
-    def _owned(self, owner):
-        return owner.op.name != "expand"
 
     def _read_later(self, owner, node):
         return self.end[owner] > self.place[node]
