@@ -49,7 +49,11 @@ EXTRA = [
 def program_of(seed):
     """A function of tensors that does the same at every call: the steps of test_random_graphs, and EXTRA."""
     def function(generator, *leaves):
-        rng, pool, constant = np.random.default_rng(seed + 2_000_000), [x * 1.0 for x in leaves], random_graphs.Constants()
+        rng, pool, constant = (
+            np.random.default_rng(seed + 2_000_000),
+            [x * 1.0 for x in leaves],
+            random_graphs.Constants(),
+        )
         steps = random_graphs.STEPS
         for _ in range(int(rng.integers(3, 12))):
             k = int(rng.integers(len(steps) + 2 * len(EXTRA)))
@@ -92,7 +96,9 @@ def check(seed):
                 assert y.flags.writeable or not y.size, f"seed {seed}, {way}: an output that cannot be written to"
                 y[...] = 77 if y.dtype.kind != "b" else True
             for a in found:
-                assert sum(np.shares_memory(a, b) for b in found) == 1 or not a.size, f"seed {seed}, {way}: shared outputs"
+                assert sum(np.shares_memory(a, b) for b in found) == 1 or not a.size, (
+                    f"seed {seed}, {way}: shared outputs"
+                )
         for array, copy in before:
             np.testing.assert_array_equal(array, copy, err_msg=f"seed {seed}, {way}: an input or constant was changed")
     return "right"
