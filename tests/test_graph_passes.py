@@ -33,7 +33,7 @@ def _slices_put_together(rng, x, y, generator):
 EXTRA = [
     _draw, _unused, _slices_put_together,
     lambda rng, x, y, generator: x.tanh() + x.tanh() * 2 + (x * 1.0).tanh(),
-    lambda rng, x, y, generator: -(-x) + 0 - 0.0 * x.detach(),
+    lambda rng, x, y, generator: (-x).neg() + 0 - 0.0 * x.detach(),
     lambda rng, x, y, generator: (x * 1 + 0) / 1 - 0,
     lambda rng, x, y, generator: x.reshape(-1).reshape(1, -1).reshape(*x.shape) * 1.5,
     lambda rng, x, y, generator: x.permute(*range(x.ndim)[::-1]).permute(*range(x.ndim)[::-1]) + 0.25,

@@ -186,10 +186,11 @@ def lstm_slopes(xp, g, log, w, c, mask=None):
     stays in the processor's cache.
     """
     out = xp.empty((4, log.shape[1] + 1, *c.shape), dtype=g.dtype)
-    bent, w, room = xp.tanh(log[4]), aligned(w), xp.empty(c.shape, dtype=g.dtype)
+    bent, w, two_rooms = xp.tanh(log[4]), aligned(w), xp.empty((2, *c.shape), dtype=g.dtype)
+    room = two_rooms[0]
     dh, dc = xp.zeros(c.shape, dtype=g.dtype), xp.zeros(c.shape, dtype=g.dtype)
     for t in reversed(range(log.shape[1])):
-        i, f, n, o = gates = parts(log[:4, t])
+        i, f, n, o = parts(log[:4, t])
         dz, before = out[:, t + 1], c if t == 0 else log[4, t - 1]
         dh, past_h = let_through(mask, t, xp.add(dh, g[5, t], out=dh))
         dc, past_c = let_through(mask, t, xp.add(dc, g[4, t], out=dc))
@@ -200,12 +201,13 @@ def lstm_slopes(xp, g, log, w, c, mask=None):
         for place, d, factor in zip(parts(dz), (dc, dc, dc, dh), (n, before, i, bent[t])):
             xp.multiply(d, factor, out=place)
         dz += g[:4, t]
-        for place, gate, slope in zip(parts(dz), gates, (sigmoid_slope, sigmoid_slope, tanh_slope, sigmoid_slope)):
-            place *= slope(xp, gate, room)
+        dz[:2] *= sigmoid_slope(xp, log[:2, t], two_rooms)
+        dz[2] *= tanh_slope(xp, n, room)
+        dz[3] *= sigmoid_slope(xp, o, room)
         dh = xp.matmul(dz, w).sum(axis=0)
-        dh += past_h
         dc *= f
-        dc += past_c
+        if mask is not None:
+            dh, dc = dh + past_h, dc + past_c
     out[0, 0], out[1, 0], out[2:, 0] = dh, dc, 0
     return out
 
