@@ -332,9 +332,9 @@ sample("uniform", shape=(2, 3), dtype=np.dtype(np.float64), generator=Generator(
 sample("normal", shape=(2, 3), dtype=np.dtype(np.float64), generator=Generator(3))
 
 # ---------------------------------------------------------------------- recurrent: T N gates*H, weight, state
-sample("rnn_scan", (3, 2, 4), (4, 4), (2, 4), nonlinearity="tanh")
-sample("rnn_scan", (3, 2, 4), (4, 4), (2, 4), flags(3, 2, 1), nonlinearity="relu")
-sample("lstm_scan", (3, 2, 8), (8, 2), (2, 2), (2, 2))
-sample("lstm_scan", (3, 2, 8), (8, 2), (2, 2), (2, 2), flags(3, 2, 1))
-sample("gru_scan", (3, 2, 6), (6, 2), (2,), (2, 2))
-sample("gru_scan", (3, 2, 6), (6, 2), (2,), (2, 2), flags(3, 2, 1))
+sample("rnn_scan", (1, 3, 2, 4), (1, 4, 4), (2, 4), nonlinearity="tanh")
+sample("rnn_scan", (1, 3, 2, 4), (1, 4, 4), (2, 4), flags(3, 2, 1), nonlinearity="relu")
+sample("lstm_scan", (4, 3, 2, 2), (4, 2, 2), (2, 2), (2, 2))
+sample("lstm_scan", (4, 3, 2, 2), (4, 2, 2), (2, 2), (2, 2), flags(3, 2, 1))
+sample("gru_scan", (3, 3, 2, 2), (3, 2, 2), (2,), (2, 2))
+sample("gru_scan", (3, 3, 2, 2), (3, 2, 2), (2,), (2, 2), flags(3, 2, 1))

@@ -261,9 +261,10 @@ def _scan(op, values, split, meta):
         return one_by_one(op, values, split, meta)
     joined = [v if name in weights else _beside(in_front(v, s, count), name)
               for v, s, name in zip(values, split, op.inputs)]
-    return moved(cut(op(*joined, **meta), 1, count), 1, 0)
+    return moved(cut(op(*joined, **meta), 2, count), 2, 0)
 
 
 def _beside(x, name):
-    """The batch as part of the batch axis N: (B, T, N, ..) -> (T, B N, ..), and for states (B, N, H) -> (B N, H)."""
-    return merged(x, 0) if name in ("h", "c") else merged(moved(x, 0, 1), 1)
+    """The batch as part of the batch axis N, the last but one: (B, T, N, 1) -> (T, B N, 1), (B, N, H) -> (B N, H)."""
+    place = len(x.shape) - 3
+    return merged(moved(x, 0, place), place)

@@ -157,7 +157,7 @@ class _Recurrent(Module):
             if k % self._directions == 0:
                 below, joined = self._between(outputs, layer), []
             log = self._one_direction(below, [s[k] for s in states], suffix, mask)
-            parts = dict(zip(self.log_names, md.chunk(log, len(self.log_names), -1)))
+            parts = dict(zip(self.log_names, md.unbind(log)))
             last.append([parts[name][0 if suffix.endswith("_reverse") else -1] for name in self.state_names])
             joined.append(parts["h"] if mask is None else parts["h"] * mask)
             outputs = md.cat(joined, -1) if len(joined) > 1 else joined[0]
@@ -175,7 +175,18 @@ class _Recurrent(Module):
         if backwards:
             x, mask = md.flip(x, 0), None if mask is None else md.flip(mask, 0)
         log = self._scan(x, states, *self._weights(suffix), () if mask is None else (mask,))
-        return md.flip(log, 0) if backwards else log
+        return md.flip(log, 1) if backwards else log
+
+    def _by_gate(self, weight):
+        """A weight or bias with the gates as its first axis: (G H, ..) -> (G, H, ..)."""
+        return weight.reshape(GATES[self.kind], self.hidden_size, *weight.shape[1:])
+
+    def _from_input(self, x, weight, bias):
+        """What the input contributes to every gate: (T, N, I) -> (G, T, N, H)."""
+        product = md.matmul(x.reshape(-1, x.shape[2]), self._by_gate(weight).transpose(1, 2))
+        if bias is not None:
+            product = product + self._by_gate(bias).unsqueeze(1)
+        return product.reshape(-1, *x.shape[:2], self.hidden_size)
 
     def _time_first(self, input):
         if isinstance(input, PackedSequence):
@@ -251,8 +262,8 @@ class RNN(_Recurrent):
         self.nonlinearity = nonlinearity
 
     def _scan(self, x, states, w_ih, w_hh, b_ih, b_hh, mask):
-        xs = F.linear(x, w_ih, None if b_ih is None else b_ih + b_hh)
-        return apply(ops.rnn_scan, (xs, w_hh, *states, *mask), {"nonlinearity": self.nonlinearity})
+        xs = self._from_input(x, w_ih, None if b_ih is None else b_ih + b_hh)
+        return apply(ops.rnn_scan, (xs, self._by_gate(w_hh), *states, *mask), {"nonlinearity": self.nonlinearity})
 
 
 class LSTM(_Recurrent):
@@ -261,8 +272,8 @@ class LSTM(_Recurrent):
     kind, log_names, state_names = "lstm", "ifgoch", "hc"
 
     def _scan(self, x, states, w_ih, w_hh, b_ih, b_hh, mask):
-        xs = F.linear(x, w_ih, None if b_ih is None else b_ih + b_hh)
-        return apply(ops.lstm_scan, (xs, w_hh, *states, *mask))
+        xs = self._from_input(x, w_ih, None if b_ih is None else b_ih + b_hh)
+        return apply(ops.lstm_scan, (xs, self._by_gate(w_hh), *states, *mask))
 
 
 class GRU(_Recurrent):
@@ -276,5 +287,5 @@ class GRU(_Recurrent):
         if b_ih is not None:                          # the candidate's bias of the state stays inside: r weakens it
             outside, inside = b_hh[:2 * size], b_hh[2 * size:]
             b_ih = b_ih + md.cat([outside, nothing])
-        xs = F.linear(x, w_ih, b_ih)
-        return apply(ops.gru_scan, (xs, w_hh, inside, *states, *mask))
+        xs = self._from_input(x, w_ih, b_ih)
+        return apply(ops.gru_scan, (xs, self._by_gate(w_hh), inside, *states, *mask))
