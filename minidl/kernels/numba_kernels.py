@@ -1,0 +1,2 @@
+"""Whole ops as compiled loops."""
+TABLE = {"none": None}
