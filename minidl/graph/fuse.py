@@ -68,11 +68,13 @@ def is_fusible(node):
         return False
     if node.dtype.kind == "b" and node.op.name in ("add", "sub", "mul", "abs", "square", "maximum", "minimum"):
         return False                                   # NumPy's arithmetic of truth values is a world of its own
-    kinds = [getattr(x, "dtype", float) for x in (node, *node.inputs)]
+    inputs = _inputs(node)
+    kinds = [getattr(x, "dtype", float) for x in (node, *inputs)]
     return (all(k is float or k.kind == "b" or k.name in ("float32", "float64") for k in kinds)
-            and len(floats_of(node)) < 2 and not any(isinstance(x, (Size, Share)) for x in node.inputs)
-            and all(getattr(x, "shape", ()) in ((), node.shape) for x in node.inputs)
-            and any(getattr(x, "shape", ()) for x in node.inputs))
+            and len(floats_of(node)) < 2 and not any(isinstance(x, (Size, Share)) for x in inputs)
+            and all(getattr(x, "shape", ()) in ((), node.shape) for x in inputs)
+            and not any(isinstance(x, Node) and x.op.name in ("expand", "permute") for x in inputs)
+            and any(getattr(x, "shape", ()) for x in inputs))
 
 
 def floats_of(node):
@@ -98,7 +100,10 @@ def _inner_shape(root):
 
 
 def _inputs(node):
-    return [x.inputs[0] for x in node.inputs] if is_stack(node) else node.inputs
+    """What a loop reads for a step: not x[None] but x, not a number that is repeated but the number."""
+    inputs = [x.inputs[0] for x in node.inputs] if is_stack(node) else node.inputs
+    return [x.inputs[0] if isinstance(x, Node) and x.op.name == "expand" and getattr(x.inputs[0], "shape", ()) == ()
+            else x for x in inputs]
 
 
 def arrays_of(node):
@@ -122,7 +127,7 @@ def looped(root, members):
             return numbers.setdefault(x, (f"s{len(numbers)}", x))[0]
         return x.item() if hasattr(x, "item") else x
     for node in steps:
-        recipe.append((node.op, node.meta, tuple(map(name, node.inputs)), node.dtype))
+        recipe.append((node.op, node.meta, tuple(map(name, _inputs(node))), node.dtype))
     stacked = tuple(int(place[x][1:]) if x in place else None for x in _inputs(root)) if is_stack(root) else None
     if stacked and None in stacked:                    # one of the gates is needed elsewhere, too: take it as it is
         for k, x in enumerate(_inputs(root)):

@@ -129,17 +129,23 @@ class Loop(Primitive):
 def _wrapped(op, loop, ndim):
     """The loop with NumPy's manners: makes room for the result, and takes what is laid out differently."""
     n, dtype, front = len(op.arrays), np.dtype(op.dtype), () if op.stacked is None else (len(op.stacked),)
+    careful = False                                   # whether some input was laid out differently before
 
     def call(xp, *xs, out=None):
+        nonlocal careful
         if out is None:
             out = np.empty((*front, *xs[0].shape), dtype)
-        if xs[0].flags.c_contiguous:
-            try:
-                loop(out, *xs)
-                return out
-            except TypeError:                         # another layout, or memory that may not be written to
-                pass
-        return laid_out(xs, out)
+        if careful and not all(fits(x) for x in (out, *xs[:n])):
+            return laid_out(xs, out)
+        try:
+            loop(out, *xs)
+            return out
+        except TypeError:                             # numba takes a while to find that out
+            careful = True
+            return laid_out(xs, out)
+
+    def fits(x):
+        return x.flags.c_contiguous and x.flags.writeable and x.dtype in NAMES
 
     def with_numbers(xp, *xs, out=None):
         return call(xp, *xs[:n], *map(float, xs[n:]), out=out)
@@ -147,7 +153,7 @@ def _wrapped(op, loop, ndim):
     def laid_out(xs, out):
         axes = sorted(range(ndim), key=lambda axis: -xs[0].strides[axis])
         turned = [x.transpose(axes) for x in xs[:n]]
-        if not front and all(x.flags.c_contiguous and x.flags.writeable for x in turned):
+        if not front and all(map(fits, turned)):
             if not out.transpose(axes).flags.c_contiguous:
                 out = np.empty(turned[0].shape, dtype).transpose(np.argsort(axes))
             loop(out.transpose(axes), *turned, *xs[n:])
