@@ -133,13 +133,12 @@ def _wrapped(op, loop, ndim):
 
     def call(xp, *xs, out=None):
         nonlocal careful
-        if out is None:
-            out = np.empty((*front, *xs[0].shape), dtype)
-        if careful and not all(fits(x) for x in (out, *xs[:n])):
+        if careful and not all(map(fits, xs[:n])):
             return laid_out(xs, out)
         try:
-            loop(out, *xs)
-            return out
+            goal = np.empty((*front, *xs[0].shape), dtype) if out is None else out
+            loop(goal, *xs)
+            return goal
         except TypeError:                             # numba takes a while to find that out
             careful = True
             return laid_out(xs, out)
@@ -151,14 +150,18 @@ def _wrapped(op, loop, ndim):
         return call(xp, *xs[:n], *map(float, xs[n:]), out=out)
 
     def laid_out(xs, out):
+        """Turn the axes so that they follow each other in memory; step by step where no turn does that for all."""
         axes = sorted(range(ndim), key=lambda axis: -xs[0].strides[axis])
         turned = [x.transpose(axes) for x in xs[:n]]
         if not front and all(map(fits, turned)):
-            if not out.transpose(axes).flags.c_contiguous:
-                out = np.empty(turned[0].shape, dtype).transpose(np.argsort(axes))
-            loop(out.transpose(axes), *turned, *xs[n:])
-            return out
-        out[...] = op.step_by_step(np, xs)
+            goal = np.empty(turned[0].shape, dtype) if out is None else out.transpose(axes)
+            if fits(goal):
+                loop(goal, *turned, *xs[n:])
+                return goal.transpose(np.argsort(axes))
+        goal = op.step_by_step(np, xs)
+        if out is None:
+            return goal
+        out[...] = goal
         return out
 
     return with_numbers if op.count else call
