@@ -2,6 +2,7 @@
 
     use_kernels      the switch
     numba_kernels    whole ops as compiled loops: they go into the CPU's kernel table (backend.py)
+    crew             large kernels in two threads
     loops            compiled loops for chains of elementwise steps, which graph/fuse.py finds in a graph
 
 numba is imported when the switch is first turned, never before. `pip install "minidl[fast]"` brings it.
@@ -11,6 +12,7 @@ import os
 
 from .. import backend
 from ..errors import ArgumentError, DeviceError, message
+from .crew import crew
 
 _on = {}                             # the kernels that are in the table because of the switch
 
@@ -60,6 +62,7 @@ def _choose(name):
         backend.cpu.kernels[op] = kernel
     _on.clear()
     _on.update(found)
+    (crew.start if found else crew.stop)()
 
 
 def _load():

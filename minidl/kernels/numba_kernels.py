@@ -10,10 +10,13 @@ import numba
 import numpy as np
 
 from .. import ops
-from ..ops.conv import batch_first
+from ..ops.conv import batch_first, columns, output_size, padded, pixels, portions, windows_of
+from ..ops.conv import batch_last as made_batch_last
 from ..ops.pool import laid_out_like, pooled_size
+from .crew import crew, halves
 
 f4 = np.float32
+LARGE, PRODUCT = 2**16, 2**22        # numbers, and multiplications, from which on a second thread pays
 TABLE = {}
 
 
@@ -38,6 +41,74 @@ def compiled(function=None, **options):
 def plain(dtype, *arrays):
     """Whether all arrays are of this dtype and lie in memory in reading order."""
     return all(type(a) is np.ndarray and a.dtype == dtype and a.flags.c_contiguous for a in arrays)
+
+
+# ---------------------------------------------------------------------- matrix products, shared out
+@kernel
+def matmul(forward, xp, x, y):
+    if x.ndim != y.ndim or x.ndim > 3 or x.ndim < 2 or x.dtype != y.dtype or x.dtype.kind != "f" or (
+            x.size * y.shape[-1] < PRODUCT or x.shape[-1] != y.shape[-2] or x.shape[:-2] != y.shape[:-2]):
+        return forward(xp, x, y)
+    out = np.empty((*x.shape[:-1], y.shape[-1]), x.dtype)
+    if x.ndim == 3 or x.shape[0] >= y.shape[1]:
+        crew.share(lambda k: np.matmul(x[k], y[k] if x.ndim == 3 else y, out=out[k]), halves(len(x)))
+    else:
+        crew.share(lambda k: np.matmul(x, y[:, k], out=out[:, k]), halves(y.shape[1]))
+    return out
+
+
+@kernel
+def affine(forward, xp, x, w, b=None):
+    if x.size * len(w) < PRODUCT or x.dtype != w.dtype:
+        return forward(xp, x, w, b)
+    out = TABLE["matmul"](xp, x, w.T)
+    return out if b is None else out + b
+
+
+@kernel
+def conv2d(forward, xp, x, w, *, stride, padding, dilation, groups):
+    size = output_size(x.shape[2:], w.shape[2:], stride, padding, dilation)
+    windows = windows_of(xp, padded(xp, x, padding), w.shape[2:], stride, dilation, size)
+    filters = w.reshape(groups, w.shape[0] // groups, -1)
+    out = np.empty((w.shape[0], *size, x.shape[0]), dtype=np.result_type(x.dtype, w.dtype))
+    crew.share(lambda rows: np.matmul(filters, columns(windows, rows, groups), out=pixels(out, rows, groups)),
+               at_least_two(portions(xp, windows)))
+    return batch_first(out)
+
+
+def at_least_two(slices):
+    """Portions for two threads; a single one is halved."""
+    if len(slices) > 1:
+        return slices
+    (only,) = slices
+    middle = only.stop // 2
+    return [slice(0, middle), slice(middle, only.stop)] if middle else slices
+
+
+@kernel
+def conv2d_weight_grad(forward, xp, x, dy, *, kernel, stride, padding, dilation, groups):
+    dy = made_batch_last(xp, dy)
+    windows = windows_of(xp, padded(xp, x, padding), kernel, stride, dilation, dy.shape[1:3])
+    parts = []
+    crew.share(lambda rows: parts.append((rows.start, columns(windows, rows, groups)
+                                          @ pixels(dy, rows, groups).swapaxes(1, 2))),
+               at_least_two(portions(xp, windows)))
+    dw = sum(part for _, part in sorted(parts, key=lambda p: p[0]))      # in order: the same sum at every run
+    return dw.swapaxes(1, 2).reshape(dy.shape[0], x.shape[1] // groups, *kernel)
+
+
+@kernel
+def conv2d_input_grad(forward, xp, dy, w, *, size, stride, padding, dilation, groups):
+    settings = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    if groups > 1 or crew.threads is None or dy.size < LARGE:
+        return forward(xp, dy, w, size=size, **settings)
+    out = np.empty((w.shape[1], *size, dy.shape[0]), np.result_type(dy.dtype, w.dtype))
+    dy = batch_first(made_batch_last(xp, dy))
+
+    def some_channels(k):                             # what the windows of one channel get, no other channel does
+        out[k] = forward(xp, dy, w[:, k], size=size, **settings).transpose(1, 2, 3, 0)
+    crew.share(some_channels, halves(w.shape[1]))
+    return batch_first(out)
 
 
 # ---------------------------------------------------------------------- pooling, of images with the batch last in memory
@@ -68,7 +139,8 @@ def max_pool2d(forward, xp, x, *, kernel, stride, padding, dilation, ceil_mode):
     if source is None or min(size) < 1:
         return forward(xp, x, kernel=kernel, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
     out = np.empty((x.shape[1], *size, x.shape[0]), x.dtype)
-    pool(source, *kernel, *stride, *dilation, out)
+    crew.share(lambda part: pool(source[part], *kernel, *stride, *dilation, out[part]),
+               halves(len(out), 1 if x.size > LARGE else len(out)))
     return batch_first(out)
 
 
@@ -98,7 +170,8 @@ def max_pool2d_unpool(forward, xp, dy, x, y, *, kernel, stride, padding, dilatio
         return forward(xp, dy, x, y, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
     tiled = arrays[2].size * kernel[0] * kernel[1] == x.size
     dx = (np.empty_like if tiled else np.zeros_like)(arrays[1])
-    unpool(*arrays, *kernel, *stride, *dilation, dx)
+    crew.share(lambda part: unpool(*[a[part] for a in arrays], *kernel, *stride, *dilation, dx[part]),
+               halves(len(dx), 1 if dx.size > LARGE else len(dx)))
     return batch_first(dx)
 
 
