@@ -12,8 +12,10 @@ import os
 
 from .. import backend
 from ..errors import ArgumentError, DeviceError, message
+from ..primitive import registry
 from .crew import crew
 
+_rules = {}                          # op -> (inputs, rule with kernels, rule as it is written)
 _on = {}                             # the kernels that are in the table because of the switch
 
 
@@ -62,6 +64,8 @@ def _choose(name):
         backend.cpu.kernels[op] = kernel
     _on.clear()
     _on.update(found)
+    for op, (names, fast, plain) in _rules.items():
+        registry[op].grad(*names)(fast if found else plain)
     (crew.start if found else crew.stop)()
 
 
@@ -71,7 +75,8 @@ def _load():
     except ImportError as error:
         raise DeviceError(message("use_kernels: numba was asked for, but it cannot be imported.",
                                       [("reason", error)], 'pip install "minidl[fast]".')) from None
-    from .numba_kernels import TABLE
+    from .numba_kernels import RULES, TABLE
+    _rules.update(RULES)
     return TABLE
 
 

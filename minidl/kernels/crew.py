@@ -15,17 +15,36 @@ import numpy as np
 SETTERS = ("scipy_openblas_{}_num_threads64_", "scipy_openblas_{}_num_threads", "openblas_{}_num_threads")
 
 
-def blas():
-    """(get, set): the number of threads of NumPy's OpenBLAS; None if it is another library."""
+def libraries():
+    """The OpenBLAS that NumPy brought along, if it did."""
     folder = os.path.dirname(np.__file__)
     for file in glob.glob(os.path.join(f"{folder}.libs", "*openblas*")) + glob.glob(f"{folder}/.dylibs/*openblas*"):
         try:
-            library = ctypes.CDLL(file)
+            yield ctypes.CDLL(file)
         except OSError:
             continue
+
+
+def blas():
+    """(get, set): the number of threads of NumPy's OpenBLAS; None if it is another library."""
+    for library in libraries():
         for name in SETTERS:
             if hasattr(library, name.format("set")):
                 return getattr(library, name.format("get")), getattr(library, name.format("set"))
+    return None
+
+
+def product_in(dtype):
+    """cblas_sgemm or cblas_dgemm as compiled loops can call it, addresses as whole numbers; None if there is none."""
+    kind, number = ("s", ctypes.c_float) if dtype == "float32" else ("d", ctypes.c_double)
+    for library in libraries():
+        function = getattr(library, f"scipy_cblas_{kind}gemm64_", None)
+        if function is not None:
+            size, address = ctypes.c_int64, ctypes.c_size_t
+            function.argtypes = [ctypes.c_int] * 3 + [size] * 3 + [number, address, size, address, size, number,
+                                                                   address, size]
+            function.restype = None
+            return function
     return None
 
 
