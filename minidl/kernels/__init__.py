@@ -2,7 +2,7 @@
 
     use_kernels      the switch
     numba_kernels    whole ops as compiled loops: they go into the CPU's kernel table (backend.py)
-    crew             large kernels in two threads
+    threads          large kernels in two threads
     loops            compiled loops for chains of elementwise steps, which graph/fuse.py finds in a graph
 
 numba is imported when the switch is first turned, never before. `pip install "minidl[fast]"` brings it.
@@ -13,7 +13,7 @@ import os
 from .. import backend
 from ..errors import ArgumentError, DeviceError, message
 from ..primitive import registry
-from .crew import crew
+from .threads import crew
 
 _rules = {}                          # op -> (inputs, rule with kernels, rule as it is written)
 _on = {}                             # the kernels that are in the table because of the switch

@@ -18,7 +18,7 @@ from ..ops.recurrent import before_each_step, parts, weight_gradient
 from ..ops.shape import reshape
 from ..primitive import primitive, registry
 from ..tensor import Tensor
-from .crew import crew, halves, product_in
+from .threads import crew, halves, product_in
 
 f4 = np.float32
 # A second thread takes about 70 microseconds to come to work. It pays from so many numbers and multiplications on:
