@@ -117,6 +117,15 @@ class MinidlCompiled(Minidl):
         return self.torch.compile(super().chain(x))
 
 
+class MinidlNumba(MinidlCompiled):
+    """The same with compiled kernels, which numba makes."""
+
+    def __init__(self, threads):
+        import_module("numba")
+        super().__init__(threads)
+        self.torch.use_kernels("numba")
+
+
 # ---------------------------------------------------------------------- libraries without modules like PyTorch's
 def as_rows(weights):
     """Dense weights as (inputs, outputs), the way these libraries multiply."""
@@ -326,5 +335,6 @@ class Dezero:
         return step
 
 
-LIBRARIES = {"minidl": Minidl, "minidl-compiled": MinidlCompiled, "torch": Torch, "torch-channels-last": ChannelsLast,
+LIBRARIES = {"minidl": Minidl, "minidl-compiled": MinidlCompiled, "minidl-numba": MinidlNumba,
+             "torch": Torch, "torch-channels-last": ChannelsLast,
              "mygrad": Mygrad, "autograd": Autograd, "dezero": Dezero}

@@ -6,7 +6,7 @@ Layers
   0  errors backend random
   1  primitive
   2  tensor
-  3  ops anomaly
+  3  ops anomaly kernels
   4  autograd creation
   5  functions recompute
   6  nn.functional linalg func
@@ -34,12 +34,13 @@ uint8, int8, int16 = _np.dtype("uint8"), _np.dtype("int8"), _np.dtype("int16")
 int32, int64, bool = _np.dtype("int32"), _np.dtype("int64"), _np.dtype("bool")
 half, float, double, short, int, long = float16, float32, float64, int16, int32, int64
 
-from . import autograd, backend, data, errors, func, graph, linalg, nn, ops, optim, random
+from . import autograd, backend, data, errors, func, graph, kernels, linalg, nn, ops, optim, random
 from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .backend import cuda, device
 from .creation import *
 from .functions import *
 from .graph import compile
+from .kernels import use_kernels
 from .linalg import inv as inverse
 from .primitive import Primitive, primitive
 from .random import Generator, get_rng_state, initial_seed, manual_seed, set_rng_state

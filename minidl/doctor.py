@@ -80,6 +80,7 @@ def doctor():
         _python(),
         _numpy(),
         _blas(),
+        _package("numba", 'faster kernels, md.use_kernels("numba")'),
         _package("matplotlib", "plots"),
         _package("ipywidgets", "sliders and buttons"),
         _package("anywidget", "the interactive players"),

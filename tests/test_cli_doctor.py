@@ -120,7 +120,7 @@ def test_doctor_prints_on_a_terminal_that_knows_only_ascii():
 
 def test_doctor_has_a_row_for_everything():
     names = [check.name for check in examination.doctor().checks]
-    assert names == ["Python", "NumPy", "BLAS", "matplotlib", "ipywidgets", "anywidget", "dot", "GPU"]
+    assert names == ["Python", "NumPy", "BLAS", "numba", "matplotlib", "ipywidgets", "anywidget", "dot", "GPU"]
 
 
 def test_bounds_are_those_of_pyproject():
@@ -129,7 +129,7 @@ def test_bounds_are_those_of_pyproject():
     assert f'dependencies = ["numpy>={".".join(map(str, examination.NUMPY))}"]' in text
 
 
-@pytest.mark.parametrize("name", ["matplotlib", "ipywidgets", "anywidget"])
+@pytest.mark.parametrize("name", ["numba", "matplotlib", "ipywidgets", "anywidget"])
 def test_a_missing_extra_is_optional_and_says_how_to_get_it(name, missing):
     missing(name)
     assert row(name).state == "optional, missing"

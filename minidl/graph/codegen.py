@@ -15,7 +15,10 @@ import linecache
 import numpy as np
 
 from .. import backend
+from ..kernels import in_use
+from ..kernels.loops import Loop
 from ..tensor import Node
+from .fuse import fuse
 from .ir import setting_text
 from .plan import IN_PLACE, Plan
 from .symbols import SOURCES, Share, Size
@@ -36,6 +39,7 @@ class Program:
     """
 
     def __init__(self, graph, device=backend.cpu):
+        graph = fuse(graph).check() if in_use() == "numba" and device is backend.cpu else graph
         self.graph, self.device, self.plan = graph, device, Plan(graph).check()
         self.names = _safe(graph.names())
         self.constants, self.known = {}, {}
@@ -55,10 +59,14 @@ class Program:
         arguments = [*graph.inputs, *graph.variables, *graph.scalars]
         lines = [f"def program({', '.join(self.names[n] for n in arguments)}):"]
         lines += [f"    {text} = {self.names[node]}.shape[{axis}]" for text, node, axis in open_sizes(graph)]
+        lines += [f"    # {op.name}: {op.formula}" for op in self._loops()]
         lines += [f"    {self.names[node]} = {self._call(node)}" for node in graph.steps]
         values = [self._returned(x) for x in graph.outputs]
         values += [self._value(u.value, None) for u in self.copied]
         return [*lines, f"    return ({', '.join(values)}{',' if len(values) == 1 else ''})"]
+
+    def _loops(self):
+        return dict.fromkeys(node.op for node in self.graph.steps if isinstance(node.op, Loop))
 
     def _returned(self, x):
         """An output; a copy where the caller could otherwise reach memory that is not theirs."""
@@ -79,9 +87,13 @@ class Program:
         if node.op.name in UFUNCS and any(isinstance(x, Node) for x in node.inputs):
             return self._ufunc(node)
         kernel = self.device.kernels.get(node.name, node.op.forward)
+        if isinstance(node.op, Loop):
+            kernel = node.op.fast(len(node.inputs[0].shape))
         name = self._named(node.name, kernel)
         parts = ["np", *(self._value(x, None) for x in node.inputs)]
         parts += [f"{key}={self._setting(key, value)}" for key, value in node.meta.items()]
+        if node in self.plan.reuse:
+            parts.append(f"out={self.names[self.plan.reuse[node]]}")
         return f"{name}({', '.join(parts)})"
 
     def _ufunc(self, node):

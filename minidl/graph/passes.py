@@ -10,6 +10,8 @@ What nobody needs is never part of a graph (`Graph.nodes` starts from what is as
 Random draws have no inputs and are never folded or merged. Every pass keeps the graph it started from in `history`.
 """
 
+import numpy as np
+
 from .. import backend, ops
 from ..tensor import Node
 from .ir import inferred, numbers_in, with_inputs
@@ -80,8 +82,15 @@ def _is(x, number):
 def _either(number):
     def rule(node, inputs):
         x, y = inputs
-        return x if _is(y, number) else y if _is(x, number) and isinstance(y, Node) else None
+        if _is(y, number) or _is_full(y, number):
+            return x
+        return y if (_is(x, number) or _is_full(x, number)) and isinstance(y, Node) else None
     return rule
+
+
+def _is_full(x, number):
+    """Whether x is a number that is repeated."""
+    return _made_by(x, "expand") and _is(x.inputs[0], number)
 
 
 def _right(number):
@@ -120,6 +129,27 @@ def _permute(node, inputs):
     return None
 
 
+def _getitem(node, inputs):
+    """A part of one number everywhere; one entry of zeros into which one entry was put: that one, or zeros."""
+    x = inputs[0]
+    if _made_by(x, "expand") and getattr(x.inputs[0], "shape", ()) == ():
+        return made(x.op, x.inputs, {"shape": node.shape})
+    if not _made_by(x, "unslice") or not isinstance(x.inputs[0], Node) or isinstance(x.shape[0], Size):
+        return None
+    wanted, there = _entry(node.meta["key"]), _entry(x.meta["key"])
+    if wanted is None or there is None:
+        return None
+    if wanted % x.shape[0] == there % x.shape[0]:
+        return x.inputs[0]
+    return made(ops.expand, (np.zeros((), x.dtype),), {"shape": node.shape})
+
+
+def _entry(key):
+    """The whole number that a key is; None if it is something else."""
+    key = key[0] if isinstance(key, tuple) and len(key) == 1 else key
+    return key if type(key) is int else None
+
+
 def _same(node, inputs):
     return inputs[0]                                   # `simplify` looks whether shape and dtype are the same
 
@@ -131,7 +161,7 @@ def _relu(node, inputs):
 SIMPLER = {
     "add": _either(0), "mul": _either(1), "sub": _right(0), "div": _right(1), "pow": _power, "neg": _twice("neg"),
     "logical_not": _twice("logical_not"), "reshape": _reshape, "permute": _permute, "expand": _same, "astype": _same,
-    "clone": _same, "relu": _relu,
+    "clone": _same, "relu": _relu, "getitem": _getitem,
 }
 
 

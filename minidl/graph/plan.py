@@ -5,6 +5,7 @@ step only looks at other memory (reshape, permute) or may write over one of its 
 that makes it to the last step that reads it, or reads a view of it.
 """
 from ..errors import TraceError
+from ..kernels.loops import Loop
 from ..tensor import Node
 from .symbols import PLACEHOLDER, SOURCES, VARIABLE
 
@@ -52,15 +53,21 @@ class Plan:
                 self.end[self.viewed[node]] = max(self.end[self.viewed[node]], self.end[node])
 
     def _place_result(self, node):
-        if node.op.name not in IN_PLACE or not node.shape or self.viewed[node] is not node:
+        loop = isinstance(node.op, Loop)
+        if not loop and node.op.name not in IN_PLACE or not node.shape or self.viewed[node] is not node:
             return
         for x in dict.fromkeys(x for x in node.inputs if isinstance(x, Node)):
-            if self._may_write_over(x, node):
+            if self._may_write_over(x, node) and not (loop and self._seen_twice(x, node)):
                 owner = self.block[x]
                 self.reuse[node], self.block[node] = x, owner
                 if owner.op is VARIABLE and self.targets.get(owner) is node:
                     self.written[owner] = node
                 return
+
+    def _seen_twice(self, x, node):
+        """Whether a step reads the memory of x in another order, too: ufuncs take care of that, loops do not."""
+        return any(isinstance(y, Node) and y is not x and self.block[self.viewed[y]] is self.block[x]
+                   for y in node.inputs)
 
     def _may_write_over(self, x, node):
         """Whether the memory of x is free for the result of this step."""

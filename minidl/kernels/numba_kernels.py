@@ -1,0 +1,349 @@
+"""Whole ops as compiled loops: the table that `use_kernels("numba")` puts before NumPy's forwards.
+
+A kernel here has the signature of the forward that it stands for. It does the cases that pay, in the dtypes and
+layouts of a training step, and hands everything else to that forward. What is not here did not pay: NumPy's own
+loops over contiguous memory are as fast, and matrix products are BLAS either way.
+"""
+import functools
+import math
+
+import numba
+import numpy as np
+
+from .. import ops
+from ..ops.conv import batch_first, columns, output_size, padded, pixels, portions, windows_of
+from ..ops.conv import batch_last as made_batch_last
+from ..ops.pool import laid_out_like, pooled_size
+from ..ops.recurrent import before_each_step, parts, weight_gradient
+from ..ops.shape import reshape
+from ..primitive import primitive, registry
+from ..tensor import Tensor
+from .threads import crew, halves, product_in
+
+f4 = np.float32
+# A second thread takes about 70 microseconds to come to work. It pays from so many numbers and multiplications on:
+LARGE, PRODUCT = 2**19, 2**24
+TABLE = {}
+
+
+def kernel(function):
+    """Put a kernel into the table. A decorator; the kernel gets the op's own forward first, for all other cases."""
+    forward = getattr(ops, function.__name__).forward
+    TABLE[function.__name__] = functools.wraps(forward)(functools.partial(function, forward))
+    return function
+
+
+def compiled(function=None, **options):
+    """A loop that numba compiles at its first call, and keeps on disk where it may write."""
+    if function is None:
+        return functools.partial(compiled, **options)
+    options = {"error_model": "numpy", "nogil": True, "fastmath": {"contract"}, "cache": True, **options}
+    try:
+        return numba.njit(**options)(function)
+    except RuntimeError:                              # numba found no folder for its cache
+        return numba.njit(**{**options, "cache": False})(function)
+
+
+def plain(dtype, *arrays):
+    """Whether all arrays are of this dtype and lie in memory in reading order."""
+    return all(type(a) is np.ndarray and a.dtype == dtype and a.flags.c_contiguous for a in arrays)
+
+
+# ---------------------------------------------------------------------- matrix products, shared out
+@kernel
+def matmul(forward, xp, x, y):
+    """Cut along the batch of matrices, or along the rows or columns of the one product."""
+    axes = max(x.ndim, y.ndim)
+    if min(x.ndim, y.ndim) < 2 or axes > 3 or x.dtype != y.dtype or x.dtype.kind != "f" or (
+            x.shape[-1] != y.shape[-2] or x.ndim == y.ndim == 3 and len(x) != len(y)):
+        return forward(xp, x, y)
+    batch = x.shape[:1] if x.ndim == 3 else y.shape[:1] if y.ndim == 3 else ()
+    if math.prod(batch) * x.shape[-2] * x.shape[-1] * y.shape[-1] < PRODUCT or crew.threads is None:
+        return forward(xp, x, y)
+    out = np.empty((*batch, x.shape[-2], y.shape[-1]), x.dtype)
+    if batch:
+        crew.share(lambda k: np.matmul(x[k] if x.ndim == 3 else x, y[k] if y.ndim == 3 else y, out=out[k]),
+                   halves(len(out)))
+    elif len(x) >= y.shape[1]:
+        crew.share(lambda k: np.matmul(x[k], y, out=out[k]), halves(len(x)))
+    else:
+        crew.share(lambda k: np.matmul(x, y[:, k], out=out[:, k]), halves(y.shape[1]))
+    return out
+
+
+@kernel
+def affine(forward, xp, x, w, b=None):
+    if x.size * len(w) < PRODUCT or x.dtype != w.dtype:
+        return forward(xp, x, w, b)
+    out = TABLE["matmul"](xp, x, w.T)
+    return out if b is None else out + b
+
+
+def is_small(images, filters):
+    """Whether a convolution between images of this shape and one pixel of these filters is little work."""
+    return crew.threads is None or math.prod(images) * math.prod(filters) < 2 * PRODUCT
+
+
+@kernel
+def conv2d(forward, xp, x, w, *, stride, padding, dilation, groups):
+    if is_small(x.shape, w.shape[:1] + w.shape[2:]):
+        return forward(xp, x, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    size = output_size(x.shape[2:], w.shape[2:], stride, padding, dilation)
+    windows = windows_of(xp, padded(xp, x, padding), w.shape[2:], stride, dilation, size)
+    filters = w.reshape(groups, w.shape[0] // groups, -1)
+    out = np.empty((w.shape[0], *size, x.shape[0]), dtype=np.result_type(x.dtype, w.dtype))
+    crew.share(lambda rows: np.matmul(filters, columns(windows, rows, groups), out=pixels(out, rows, groups)),
+               at_least_two(portions(xp, windows)))
+    return batch_first(out)
+
+
+def at_least_two(slices):
+    """Portions for two threads; a single one is halved."""
+    if len(slices) > 1:
+        return slices
+    (only,) = slices
+    middle = only.stop // 2
+    return [slice(0, middle), slice(middle, only.stop)] if middle else slices
+
+
+@kernel
+def conv2d_weight_grad(forward, xp, x, dy, *, kernel, stride, padding, dilation, groups):
+    if is_small(dy.shape, (x.shape[1], *kernel)):
+        return forward(xp, x, dy, kernel=kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    dy = made_batch_last(xp, dy)
+    windows = windows_of(xp, padded(xp, x, padding), kernel, stride, dilation, dy.shape[1:3])
+    parts = []
+    crew.share(lambda rows: parts.append((rows.start, columns(windows, rows, groups)
+                                          @ pixels(dy, rows, groups).swapaxes(1, 2))),
+               at_least_two(portions(xp, windows)))
+    dw = sum(part for _, part in sorted(parts, key=lambda p: p[0]))      # in order: the same sum at every run
+    return dw.swapaxes(1, 2).reshape(dy.shape[0], x.shape[1] // groups, *kernel)
+
+
+@kernel
+def conv2d_input_grad(forward, xp, dy, w, *, size, stride, padding, dilation, groups):
+    settings = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    if groups > 1 or is_small(dy.shape, w.shape[1:]):
+        return forward(xp, dy, w, size=size, **settings)
+    out = np.empty((w.shape[1], *size, dy.shape[0]), np.result_type(dy.dtype, w.dtype))
+    dy = batch_first(made_batch_last(xp, dy))
+
+    def some_channels(k):                             # what the windows of one channel get, no other channel does
+        out[k] = forward(xp, dy, w[:, k], size=size, **settings).transpose(1, 2, 3, 0)
+    crew.share(some_channels, halves(w.shape[1]))
+    return batch_first(out)
+
+
+# ---------------------------------------------------------------------- pooling, of images with the batch last in memory
+def batch_last(x):
+    """(N, C, H, W) as they lie in memory, (C, H, W, N); None if they lie differently."""
+    x = x.transpose(1, 2, 3, 0)
+    return x if x.flags.c_contiguous and x.flags.writeable and x.dtype.kind == "f" and x.shape[3] > 7 else None
+
+
+@compiled
+def pool(x, kh, kw, sh, sw, dh, dw, out):
+    for c in range(out.shape[0]):
+        for row in range(out.shape[1]):
+            for column in range(out.shape[2]):
+                goal = out[c, row, column]
+                goal[:] = x[c, row * sh, column * sw]
+                for place in range(1, kh * kw):
+                    other = x[c, row * sh + place // kw * dh, column * sw + place % kw * dw]
+                    for n in range(goal.size):
+                        if other[n] > goal[n] or other[n] != other[n]:
+                            goal[n] = other[n]
+
+
+@kernel
+def max_pool2d(forward, xp, x, *, kernel, stride, padding, dilation, ceil_mode):
+    source = batch_last(x) if x.ndim == 4 and padding == (0, 0) and not ceil_mode else None
+    size = pooled_size(x.shape[2:], kernel, stride, padding, dilation, ceil_mode) if x.ndim == 4 else (0, 0)
+    if source is None or min(size) < 1:
+        return forward(xp, x, kernel=kernel, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
+    out = np.empty((x.shape[1], *size, x.shape[0]), x.dtype)
+    crew.share(lambda part: pool(source[part], *kernel, *stride, *dilation, out[part]),
+               halves(len(out), 1 if x.size > LARGE else len(out)))
+    return batch_first(out)
+
+
+@compiled
+def unpool(dy, x, y, kh, kw, sh, sw, dh, dw, dx):
+    for c in range(y.shape[0]):
+        for row in range(y.shape[1]):
+            for column in range(y.shape[2]):
+                largest, gradient = y[c, row, column], dy[c, row, column]
+                free = np.ones(largest.size, np.bool_)
+                for place in range(kh * kw):
+                    i, j = row * sh + place // kw * dh, column * sw + place % kw * dw
+                    other, goal = x[c, i, j], dx[c, i, j]
+                    for n in range(largest.size):
+                        wins = free[n] and (other[n] == largest[n] or other[n] != other[n])
+                        goal[n] = gradient[n] if wins else gradient.dtype.type(0)
+                        free[n] = free[n] and not wins
+
+
+@kernel
+def max_pool2d_unpool(forward, xp, dy, x, y, *, kernel, stride, padding, dilation):
+    apart = all(s >= d * (k - 1) + 1 for s, k, d in zip(stride, kernel, dilation))
+    arrays = [batch_last(a) for a in (laid_out_like(xp, dy, y), x, y)] if apart and padding == (0, 0) else [None]
+    inside = all((n - 1) * s + d * (k - 1) < m for n, m, s, d, k in
+                 zip(y.shape[2:], x.shape[2:], stride, dilation, kernel))
+    if any(a is None for a in arrays) or not inside or len({a.dtype for a in arrays}) > 1:
+        return forward(xp, dy, x, y, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+    tiled = arrays[2].size * kernel[0] * kernel[1] == x.size
+    dx = (np.empty_like if tiled else np.zeros_like)(arrays[1])
+    crew.share(lambda part: unpool(*[a[part] for a in arrays], *kernel, *stride, *dilation, dx[part]),
+               halves(len(dx), 1 if dx.size > LARGE else len(dx)))
+    return batch_first(dx)
+
+
+# ---------------------------------------------------------------------- recurrent networks: what follows the product
+@compiled(inline="always")
+def tanh(x):
+    """tanh in float32 as a quotient of polynomials, fitted for this file; relative error below 3.5e-7.
+
+    The C library's takes one number at a time; this, the compiler turns into steps on many at once.
+    """
+    x = f4(9) if x > f4(9) else (f4(-9) if x < f4(-9) else x)        # a nan goes through
+    y = x * x
+    p = f4(0.0034940544) + y * (f4(2.05837807e-05) + y * f4(1.33194388e-08))
+    q = f4(0.0258711506) + y * (f4(0.00032831241) + y * f4(7.76217961e-07))
+    p = f4(0.999999979) + y * (f4(0.133797353) + y * p)
+    q = f4(1) + y * (f4(0.467130506) + y * q)
+    out = x * p / q
+    return f4(1) if out > f4(1) else (f4(-1) if out < f4(-1) else out)
+
+
+@compiled(inline="always")
+def sigmoid(x):
+    """By way of tanh."""
+    return tanh(x * f4(0.5)) * f4(0.5) + f4(0.5)
+
+
+sgemm = product_in("float32")        # BLAS, to be called from within compiled loops; None if it was not found
+
+
+@compiled(cache=False)
+def lstm_forward(xs, wt, first_h, first_c, log, start, stop):
+    """Some sequences of a batch, all steps. xs (4, T, N, H), wt (H, 4 H), log (6, T, N, H) as in ops/recurrent.py."""
+    steps, size, count = xs.shape[1], xs.shape[3], stop - start
+    product, h, c = np.empty((count, 4 * size), f4), first_h[start:stop], first_c[start:stop]
+    for t in range(steps):
+        sgemm(101, 111, 111, count, 4 * size, size, f4(1), h.ctypes.data, size, wt.ctypes.data, 4 * size, f4(0),
+              product.ctypes.data, 4 * size)
+        for r in range(count):
+            row, p, b = start + r, product[r], c[r]
+            xi, xf, xn, xo = xs[0, t, row], xs[1, t, row], xs[2, t, row], xs[3, t, row]
+            i, f, n, o = log[0, t, row], log[1, t, row], log[2, t, row], log[3, t, row]
+            new_c, new_h = log[4, t, row], log[5, t, row]
+            for k in range(size):
+                gi, gf = sigmoid(p[k] + xi[k]), sigmoid(p[size + k] + xf[k])
+                gn, go = tanh(p[2 * size + k] + xn[k]), sigmoid(p[3 * size + k] + xo[k])
+                new = gf * b[k] + gi * gn
+                i[k], f[k], n[k], o[k], new_c[k], new_h[k] = gi, gf, gn, go, new, go * tanh(new)
+        c, h = log[4, t, start:stop], log[5, t, start:stop]
+
+
+@compiled(cache=False)
+def lstm_backward(gates, gc, gh, log, w, first_c, out, start, stop):
+    """The same, backwards: out (4 T + 2, N, H) gets the gradients of the sums, then those of the first h and c.
+
+    gates (4, T, N, H) are the gradients of the gates themselves, or (4, 0, ...) if there are none; so is gc.
+    """
+    steps, size, count = log.shape[1], log.shape[3], stop - start
+    dz, dh, dc = np.empty((count, 4 * size), f4), np.zeros((count, size), f4), np.zeros((count, size), f4)
+    for t in range(steps - 1, -1, -1):
+        for r in range(count):
+            row, z, h, c = start + r, dz[r], dh[r], dc[r]
+            i, f, n, o, now = log[0, t, row], log[1, t, row], log[2, t, row], log[3, t, row], log[4, t, row]
+            before = log[4, t - 1, row] if t else first_c[row]
+            ghr = gh[t, row]
+            di, df, dn, do = out[t, row], out[steps + t, row], out[2 * steps + t, row], out[3 * steps + t, row]
+            if gc.shape[0]:
+                c += gc[t, row]
+            for k in range(size):
+                bent, g = tanh(now[k]), ghr[k] + h[k]
+                d = c[k] + g * o[k] * (f4(1) - bent * bent)
+                di[k], df[k], dn[k], do[k] = d * n[k], d * before[k], d * i[k], g * bent
+                c[k] = d * f[k]
+            if gates.shape[1]:
+                di += gates[0, t, row]
+                df += gates[1, t, row]
+                dn += gates[2, t, row]
+                do += gates[3, t, row]
+            for k in range(size):
+                di[k] *= i[k] * (f4(1) - i[k])
+                df[k] *= f[k] * (f4(1) - f[k])
+                dn[k] *= f4(1) - n[k] * n[k]
+                do[k] *= o[k] * (f4(1) - o[k])
+                z[k], z[size + k], z[2 * size + k], z[3 * size + k] = di[k], df[k], dn[k], do[k]
+        sgemm(101, 111, 111, count, size, 4 * size, f4(1), dz.ctypes.data, 4 * size, w.ctypes.data, size, f4(0),
+              dh.ctypes.data, size)
+    out[4 * steps, start:stop], out[4 * steps + 1, start:stop] = dh, dc
+
+
+@kernel
+def lstm_scan(forward, xp, xs, w, h, c, mask=None):
+    if sgemm is None or mask is not None or not plain(np.float32, xs, w, h, c) or not xs.size:
+        return forward(xp, xs, w, h, c, mask)
+    log, size = np.empty((6, *xs.shape[1:]), np.float32), h.shape[1]
+    wt = np.ascontiguousarray(w.reshape(4 * size, size).T)
+    crew.share(lambda k: lstm_forward(xs, wt, h, c, log, k.start, k.stop), sequences(log))
+    return log
+
+
+def sequences(log):
+    """The sequences of a batch in two halves, if there are enough of them."""
+    return halves(log.shape[2], 8 if log.size > LARGE else log.shape[2])
+
+
+# The rule of lstm_scan is a Python loop over small arrays. On arrays, and in a graph, this op takes its place; on
+# tensors, when the gradient is itself to be differentiated, the rule as it stands.
+rule = ops.lstm_scan.rules["xs"].function
+
+
+@primitive(symbol="LSTM∂")
+def lstm_scan_grad(xp, gi, gf, gn, go, gc, gh, log, w, h, c):
+    """The gradients of the sums (4, T, N, H), of the first h and of the first c, one behind the other: (4 T + 2, N, H)."""
+    g = np.stack(np.broadcast_arrays(gi, gf, gn, go, gc, gh, log[0])[:6])
+    dz, _, dh, dc = rule(g, log, w, h, c, None)
+    return np.concatenate([dz.reshape(-1, *h.shape), dh[None], dc[None]])
+
+
+@lstm_scan_grad.shape
+def _(gi, gf, gn, go, gc, gh, log, w, h, c):
+    return (4 * log[1] + 2, *h)
+
+
+def nothing(x):
+    """Whether an array is a single 0 that is repeated."""
+    return not any(x.strides) and not x[(0,) * x.ndim]
+
+
+@kernel
+def lstm_scan_grad(forward, xp, gi, gf, gn, go, gc, gh, log, w, h, c):
+    if sgemm is None or not plain(np.float32, log, w, h, c) or not log.size or gh.dtype != np.float32:
+        return forward(xp, gi, gf, gn, go, gc, gh, log, w, h, c)
+    gates, steps = [gi, gf, gn, go], log.shape[1]
+    gates = np.empty((4, 0, *h.shape), np.float32) if all(map(nothing, gates)) else np.stack(gates)
+    gc = np.empty((0, *h.shape), np.float32) if nothing(gc) else owned(gc)
+    out, gh = np.empty((4 * steps + 2, *h.shape), np.float32), owned(gh)
+    crew.share(lambda k: lstm_backward(gates, gc, gh, log, w, c, out, k.start, k.stop), sequences(log))
+    return out
+
+
+def owned(x):
+    """x as numba's loops were compiled for it."""
+    return x if x.flags.c_contiguous and x.flags.writeable else x.copy()
+
+
+def fast_rule(g, out, w, h, c, mask):
+    if mask is not None or isinstance(out, Tensor) or isinstance(g, Tensor):
+        return rule(g, out, w, h, c, mask)
+    found, steps = registry["lstm_scan_grad"](*parts(g), out, w, h, c), out.shape[1]
+    dz = reshape(found[:4 * steps], shape=(4, *out.shape[1:]))
+    return dz, weight_gradient(dz, before_each_step(h, out[5])), found[4 * steps], found[4 * steps + 1]
+
+
+RULES = {"lstm_scan": (("xs", "w", "h", "c"), fast_rule, rule)}

@@ -1,0 +1,349 @@
+"""Compiled kernels against NumPy's: what must not change when `md.use_kernels("numba")` is turned on."""
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import kernels, nn
+from minidl.errors import ArgumentError, DeviceError
+from minidl.primitive import registry
+from tests.samples import TABLE
+
+F = nn.functional
+
+
+# ---------------------------------------------------------------------- the switch
+def test_another_name_is_an_error():
+    with pytest.raises(ArgumentError, match="'numpy', 'numba'"):
+        md.use_kernels("fortran")
+    assert kernels.in_use() == "numpy"
+
+
+def test_without_numba_the_switch_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)           # import fails, as it does where it is not installed
+    with pytest.raises(DeviceError) as info:
+        md.use_kernels("numba")
+    assert len(str(info.value).splitlines()) == 3 and 'minidl[fast]' in str(info.value)
+    assert kernels.in_use() == "numpy" and not md.backend.cpu.kernels
+
+
+def test_numba_is_not_imported_before_it_is_asked_for():
+    code = "import sys, minidl as md; md.use_kernels('numpy'); sys.exit('numba' in sys.modules)"
+    environment = {k: v for k, v in os.environ.items() if k != "MINIDL_KERNELS"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, cwd=os.getcwd()).returncode == 0
+
+
+def test_the_environment_turns_the_switch_at_import():
+    pytest.importorskip("numba")
+    code = "import minidl as md; assert md.kernels.in_use() == 'numba' and 'lstm_scan' in md.backend.cpu.kernels"
+    assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "MINIDL_KERNELS": "numba"}).returncode == 0
+
+
+@pytest.fixture
+def numba():
+    """numba's kernels for the length of a test."""
+    module = pytest.importorskip("numba")
+    with md.use_kernels("numba"):
+        yield module
+    assert kernels.in_use() == "numpy" and not md.backend.cpu.kernels
+
+
+def test_off_means_that_nothing_is_left(numba):
+    rules = {name: registry[name].rules["xs"].function for name in ("lstm_scan",)}
+    md.use_kernels("numpy")
+    assert not md.backend.cpu.kernels and registry["lstm_scan"].rules["xs"].function is not rules["lstm_scan"]
+    assert kernels.crew.threads is None
+    md.use_kernels("numba")
+    assert registry["lstm_scan"].rules["xs"].function is rules["lstm_scan"]
+
+
+# ---------------------------------------------------------------------- every op of the table, on all its samples
+OVERRIDDEN = ("matmul", "affine", "conv2d", "conv2d_weight_grad", "conv2d_input_grad", "max_pool2d",
+              "max_pool2d_unpool", "lstm_scan")
+samples = pytest.mark.parametrize("base", [s for s in TABLE if s.name in OVERRIDDEN], ids=str)
+
+
+def test_the_list_above_is_the_table(numba):
+    assert set(OVERRIDDEN) == set(md.backend.cpu.kernels) - {"lstm_scan_grad"}
+
+
+def value_and_gradients(sample, dtype):
+    """The output of a sample and its gradients."""
+    wrt = sample.wrt()
+    inputs = [md.Tensor(a, k in wrt) if isinstance(a, np.ndarray) else a for k, a in enumerate(sample.inputs(dtype))]
+    out = sample.op(*inputs, **sample.meta(dtype))
+    g = md.tensor(np.random.default_rng(1).standard_normal(out.shape).astype(dtype))
+    found = md.autograd.grad(out, [inputs[k] for k in wrt], g, allow_unused=True) if wrt else ()
+    return [x.numpy() for x in (out.detach(), *found) if x is not None]
+
+
+@pytest.fixture
+def eager_to_share(monkeypatch):
+    """Even the smallest work is done by two threads."""
+    pytest.importorskip("numba")
+    from minidl.kernels import numba_kernels
+    monkeypatch.setattr(numba_kernels, "LARGE", 0)
+    monkeypatch.setattr(numba_kernels, "PRODUCT", 0)
+
+
+@samples
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_kernels_compute_what_numpy_computes(base, dtype, eager_to_share, numba):
+    for variant in base.variants():
+        found = value_and_gradients(variant, dtype)
+        with md.use_kernels("numpy"):
+            expected = value_and_gradients(variant, dtype)
+        for a, b in zip(found, expected):
+            assert a.dtype == b.dtype
+            np.testing.assert_allclose(a, b, rtol=2e-5 if dtype == np.float32 else 1e-12,
+                                       atol=2e-6 if dtype == np.float32 else 1e-13, err_msg=variant.variant)
+
+
+@samples
+def test_kernels_leave_second_derivatives_alone(base, numba):
+    inputs = [md.Tensor(a, k in base.wrt()) if isinstance(a, np.ndarray) else a for k, a in enumerate(base.inputs())]
+    if base.wrt():
+        assert md.autograd.check_gradients(lambda *xs: base.op(*xs, **base.meta()), inputs, second_order=True)
+
+
+def images(batch=8):
+    x = np.random.default_rng(0).integers(-2, 3, (3, 6, 8, batch)).astype(np.float32)        # many ties
+    x[0, 1, 1, 0] = x[2, 4, 5, 3] = x[1, 0, 0] = np.nan
+    x[1, 3, 3] = -np.inf
+    return x.transpose(3, 0, 1, 2)
+
+
+@pytest.mark.parametrize("settings", [
+    dict(kernel=(2, 2), stride=(2, 2), padding=(0, 0), dilation=(1, 1)),
+    dict(kernel=(2, 3), stride=(2, 4), padding=(0, 0), dilation=(1, 1)),
+    dict(kernel=(3, 3), stride=(1, 2), padding=(1, 1), dilation=(1, 1)),
+    dict(kernel=(2, 2), stride=(3, 3), padding=(0, 0), dilation=(2, 2))], ids=str)
+@pytest.mark.parametrize("batch", [1, 8, 0])
+def test_pooling_with_ties_and_nan(settings, batch, numba):
+    x = images(8)[:batch]
+    if batch:
+        x = x.transpose(1, 2, 3, 0).copy().transpose(3, 0, 1, 2)
+
+    def both():
+        y = md.ops.max_pool2d(x, **settings, ceil_mode=False)
+        dy = np.arange(y.size, dtype=np.float32).reshape(y.shape)
+        return y, md.ops.max_pool2d_unpool(dy, x, y, **settings)
+    found = both()
+    with md.use_kernels("numpy"):
+        expected = both()
+    for a, b in zip(found, expected):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_wrong_shape_is_still_told_in_our_words(numba):
+    with pytest.raises(md.errors.ShapeError, match="max_pool2d"):
+        F.max_pool2d(md.zeros(9, 3, 2, 2), 3)
+    with pytest.raises(md.errors.ShapeError, match="matmul"):
+        md.ones(3, 4) @ md.ones(3, 4)
+
+
+# ---------------------------------------------------------------------- two threads
+def test_an_error_in_the_other_thread_reaches_the_caller(numba):
+    crew = kernels.crew
+    if crew.threads is None:
+        pytest.skip("BLAS has one thread here, or is not OpenBLAS")
+
+    def work(part):
+        if part % 2:
+            raise ValueError(part)
+    with pytest.raises(ValueError):
+        crew.share(work, list(range(100)))
+    done = []
+    crew.share(done.append, list(range(100)))
+    assert sorted(done) == list(range(100))
+
+
+# ---------------------------------------------------------------------- training
+def mlp():
+    return nn.Sequential(nn.Linear(20, 70), nn.Tanh(), nn.Linear(70, 3)), (16, 20)
+
+
+def cnn():
+    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 6, 3), nn.ReLU(),
+                         nn.MaxPool2d(2), nn.Flatten(), nn.Linear(24, 3)), (16, 1, 12, 12)
+
+
+class Last(nn.Module):
+    """The last state of an LSTM into a dense layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(5, 16), nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.head(self.lstm(x)[1][0][-1])
+
+
+def lstm():
+    return Last(), (7, 16, 5)
+
+
+def losses(make, wrapped, dtype, optimizer):
+    md.manual_seed(0)
+    model, shape = make()
+    model.to(dtype)
+    rng = np.random.default_rng(0)
+    x, y = md.tensor(rng.standard_normal(shape).astype(dtype)), md.tensor(rng.integers(0, 3, 16))
+    optimizer = optimizer(model.parameters())
+
+    def step():
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+    step = md.compile(step) if wrapped else step
+    found = [step().item() for _ in range(3)]
+    if wrapped and kernels.in_use() == "numba":
+        assert "loop" in step.source
+    return found + [p.detach().numpy().copy() for p in model.parameters()]
+
+
+@pytest.mark.parametrize("make", [mlp, cnn, lstm])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("optimizer", [lambda p: md.optim.SGD(p, lr=0.1, momentum=0.9), lambda p: md.optim.Adam(p)],
+                         ids=["SGD", "Adam"])
+def test_three_steps_compiled_with_numba_are_the_eager_ones(make, dtype, optimizer, numba):
+    found = losses(make, True, dtype, optimizer)
+    with md.use_kernels("numpy"):
+        expected = losses(make, False, dtype, optimizer)
+    for a, b in zip(found, expected):
+        np.testing.assert_allclose(a, b, rtol=1e-3 if dtype == np.float32 else 1e-8,
+                                   atol=2e-5 if dtype == np.float32 else 1e-9)
+
+
+# ---------------------------------------------------------------------- loops
+def with_numbers(x, y):
+    return (x * 2 + y).relu() / 3 - y.abs()
+
+
+def with_choices(x, y):
+    return md.where((x > y).logical_or(y > 1), x * y, -x) * (x != 0) + (x == y)
+
+
+def with_extremes(x, y):
+    return md.maximum(x, y * 0.5) - md.minimum(-x, y).square()
+
+
+def with_shared_results(x, y):
+    z = x * y + 1
+    return z * z, (z - x) / (y * y + 1), z
+
+
+def with_several_shapes(x, y):
+    return (x * 2 + 1) * y[:1] + y.sum() * x - x.mean(0, keepdim=True)
+
+
+def with_slow_functions(x, y):
+    return md.tanh(x * y).exp() + md.sigmoid(y - x) * md.sin(x) + (x * x).log()
+
+
+def with_stacks(x, y):
+    z = md.stack([x * y + 1, x - y * 2, (x > y) * 1.0 + x])
+    return z, z[1] * 2 + z[0]
+
+
+def with_views(x, y):
+    z = x * y
+    return (z + 1) * z.flip(0) - z.reshape(-1)[:z.numel()].reshape(z.shape)
+
+
+def with_layouts(x, y):
+    return (x.transpose(0, 1) * y.transpose(0, 1) + 1) * (x * y - 2).transpose(0, 1)
+
+
+FUNCTIONS = [with_numbers, with_choices, with_extremes, with_shared_results, with_several_shapes, with_slow_functions,
+             with_stacks, with_views, with_layouts]
+
+
+def arrays(shape, dtype):
+    rng = np.random.default_rng(3)
+    x, y = rng.integers(-4, 5, (2, *shape)).astype(dtype) / 2
+    if x.size > 8 and np.dtype(dtype).kind == "f":
+        x.flat[3], x.flat[5], y.flat[5], y.flat[6] = np.nan, np.inf, np.nan, -np.inf
+    return x, y
+
+
+def same(found, expected):
+    for a, b in zip(found, expected):
+        assert a.dtype == b.dtype and a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=1e-5 if a.dtype == np.float32 else 1e-12, atol=1e-6)
+
+
+def outputs(function, *inputs):
+    with np.errstate(all="ignore"):
+        found = function(*map(md.tensor, inputs))
+    return [y.numpy() for y in (found if isinstance(found, tuple) else (found,))]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(3, 4), (30, 41), (0, 4)], ids=str)
+def test_loops_compute_what_the_steps_compute(function, dtype, shape, numba):
+    inputs = arrays(shape, dtype)
+    compiled = md.compile(function)
+    for _ in range(2):                                # the second call meets what the first left in memory
+        same(outputs(compiled, *inputs), outputs(function, *inputs))
+    compiled.graph.check()
+
+
+@pytest.mark.parametrize("function", [with_numbers, with_extremes, with_shared_results, with_stacks],
+                         ids=lambda f: f.__name__)
+def test_gradients_of_loops(function, numba):
+    def gradients(x, y):
+        x, y = x.detach().requires_grad_(), y.detach().requires_grad_()
+        found = function(x, y)
+        total = sum((z * z).sum() for z in (found if isinstance(found, tuple) else (found,)))
+        return md.autograd.grad(total, [x, y])
+    inputs = np.random.default_rng(0).standard_normal((2, 40, 30))
+    same(outputs(md.compile(gradients), *inputs), outputs(gradients, *inputs))
+
+
+def test_inputs_in_any_layout(numba):
+    compiled = md.compile(with_numbers)
+    for x, y in [np.random.default_rng(0).standard_normal((2, 40, 30))]:
+        for make in (np.asarray, np.asfortranarray, lambda a: np.repeat(a, 2, 1)[:, ::2], lambda a: a[::-1],
+                     lambda a: np.broadcast_to(a[:1], a.shape)):
+            for other in (np.asarray, np.asfortranarray):
+                a, b = make(x), other(y)
+                found = compiled(md.from_numpy(a), md.from_numpy(b))
+                same([found.numpy()], outputs(with_numbers, a, b))
+
+
+def test_whole_numbers_and_mixed_dtypes_are_left_to_numpy(numba):
+    for x, y in [(np.arange(6), np.arange(6)), (np.arange(6.0), np.arange(6.0, dtype=np.float32))]:
+        def function(x, y):
+            return x * 2 + y - 1
+        same(outputs(md.compile(function), x, y), outputs(function, x, y))
+
+
+def test_the_program_says_what_its_loops_do(numba):
+    def function(x, y):
+        return ((x * 2 + y).relu() - 1) / 3
+    compiled = md.compile(function)
+    compiled(md.ones(3), md.ones(3))
+    (comment, call, back) = compiled.source.splitlines()[1:]
+    assert comment.endswith(": ((maximum(((a0 * 2) + a1), 0) - 1) / 3)") and "loop" in call and "return" in back
+    assert compiled.graph.steps[0].name in repr(compiled.graph)
+    values = dict(zip(compiled.graph.inputs, [np.ones(3, "f"), np.ones(3, "f")]))
+    (out,), _ = md.graph.evaluate(compiled.graph, values)
+    np.testing.assert_allclose(out, 2 / 3, rtol=1e-6)
+
+
+def test_the_same_work_is_compiled_once(numba):
+    def function(x):
+        for _ in range(200):
+            x = md.tanh(x * 1.1 + 0.1) - 0.1
+        return x
+    compiled = md.compile(function)
+    x = np.linspace(-1, 1, 4, dtype=np.float32)
+    same(outputs(compiled, x), outputs(function, x))
+    assert 2 <= len({node.op for node in compiled.graph.steps}) < 6 and len(compiled.graph.steps) < 30
