@@ -305,7 +305,7 @@ rule = ops.lstm_scan.rules["xs"].function
 
 @primitive(symbol="LSTM∂")
 def lstm_scan_grad(xp, gi, gf, gn, go, gc, gh, log, w, h, c):
-    """The gradients of the sums (4, T, N, H), of the first h and of the first c, one behind the other: (4 T + 2, N, H)."""
+    """The gradients of the sums (4, T, N, H), of the first h and the first c, one behind the other: (4 T + 2, N, H)."""
     g = np.stack(np.broadcast_arrays(gi, gf, gn, go, gc, gh, log[0])[:6])
     dz, _, dh, dc = rule(g, log, w, h, c, None)
     return np.concatenate([dz.reshape(-1, *h.shape), dh[None], dc[None]])
@@ -322,7 +322,7 @@ def nothing(x):
 
 
 @kernel
-def lstm_scan_grad(forward, xp, gi, gf, gn, go, gc, gh, log, w, h, c):
+def lstm_scan_grad(forward, xp, gi, gf, gn, go, gc, gh, log, w, h, c):  # type: ignore[no-redef]  # noqa: F811
     if sgemm is None or not plain(np.float32, log, w, h, c) or not log.size or gh.dtype != np.float32:
         return forward(xp, gi, gf, gn, go, gc, gh, log, w, h, c)
     gates, steps = [gi, gf, gn, go], log.shape[1]
