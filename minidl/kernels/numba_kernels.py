@@ -26,10 +26,14 @@ LARGE, PRODUCT = 2**19, 2**24
 TABLE = {}
 
 
-def kernel(function):
-    """Put a kernel into the table. A decorator; the kernel gets the op's own forward first, for all other cases."""
-    forward = getattr(ops, function.__name__).forward
-    TABLE[function.__name__] = functools.wraps(forward)(functools.partial(function, forward))
+def kernel(function, name=None):
+    """Put a kernel into the table, under its own name or another. A decorator.
+
+    The kernel gets the op's own forward first, for all other cases.
+    """
+    name = name or function.__name__
+    forward = getattr(ops, name).forward
+    TABLE[name] = functools.wraps(forward)(functools.partial(function, forward))
     return function
 
 
@@ -134,7 +138,7 @@ def conv2d_input_grad(forward, xp, dy, w, *, size, stride, padding, dilation, gr
     return batch_first(out)
 
 
-# ---------------------------------------------------------------------- pooling, of images with the batch last in memory
+# ---------------------------------------------------------------------- pooling, for images with the batch last
 def batch_last(x):
     """(N, C, H, W) as they lie in memory, (C, H, W, N); None if they lie differently."""
     x = x.transpose(1, 2, 3, 0)
@@ -321,8 +325,8 @@ def nothing(x):
     return not any(x.strides) and not x[(0,) * x.ndim]
 
 
-@kernel
-def lstm_scan_grad(forward, xp, gi, gf, gn, go, gc, gh, log, w, h, c):  # type: ignore[no-redef]  # noqa: F811
+@functools.partial(kernel, name="lstm_scan_grad")
+def lstm_scan_backwards(forward, xp, gi, gf, gn, go, gc, gh, log, w, h, c):
     if sgemm is None or not plain(np.float32, log, w, h, c) or not log.size or gh.dtype != np.float32:
         return forward(xp, gi, gf, gn, go, gc, gh, log, w, h, c)
     gates, steps = [gi, gf, gn, go], log.shape[1]
