@@ -21,7 +21,7 @@ from ..tensor import Node
 from .fuse import fuse
 from .ir import setting_text
 from .plan import IN_PLACE, Plan
-from .symbols import SOURCES, Share, Size
+from .symbols import SOURCES, VARIABLE, Share, Size
 
 UFUNCS = IN_PLACE | set("equal not_equal less less_equal greater greater_equal pow".split())
 programs = itertools.count(1)
@@ -62,7 +62,7 @@ class Program:
         lines += [f"    # {op.name}: {op.formula}" for op in self._loops()]
         lines += [f"    {self.names[node]} = {self._call(node)}" for node in graph.steps]
         values = [self._returned(x) for x in graph.outputs]
-        values += [self._value(u.value, None) for u in self.copied]
+        values += [self._new_value(u) for u in self.copied]
         return [*lines, f"    return ({', '.join(values)}{',' if len(values) == 1 else ''})"]
 
     def _loops(self):
@@ -79,6 +79,12 @@ class Program:
         shared = [y for y in self.graph.outputs if isinstance(y, Node) and self.plan.viewed[y] is base]
         updated = any(isinstance(u.value, Node) and self.plan.viewed[u.value] is base for u in self.graph.updates)
         return f"{name}.copy()" if base.op in SOURCES or len(shared) > 1 or updated else name
+
+    def _new_value(self, update):
+        """The new value of an update; a copy if it is the old value of something that changes, too."""
+        name, base = self._value(update.value, None), self.plan.viewed.get(update.value)
+        changes = base is not None and base.op is VARIABLE and any(u.target is base for u in self.graph.updates)
+        return f"{name}.copy()" if changes else name
 
     # ------------------------------------------------------------------ one step
     def _call(self, node):

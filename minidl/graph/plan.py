@@ -97,10 +97,18 @@ class Plan:
     def check(self):
         """Raise if a value is overwritten before its last read. A step may write over what it reads itself.
 
+        What is given from outside is only written over if it is a variable that the run changes.
+
         Returns:
             the plan.
         """
+        for node, x in self.reuse.items():
+            if (x.shape, x.dtype) != (node.shape, node.dtype) or self.viewed[x] is not x or not node.shape:
+                raise TraceError(f"plan: {node} cannot be written to the memory of {x}.")
         for owner, stretches in self.intervals().items():
+            if len(stretches) > 1 and (owner.op.view or owner.op is not VARIABLE and owner.op in SOURCES
+                                       or owner.op is VARIABLE and owner not in self.targets):
+                raise TraceError(f"plan: {stretches[1][2]} overwrites {owner}, which is not the graph's to change.")
             for (_, end, old), (start, _, new) in zip(stretches, stretches[1:]):
                 if end > start:
                     raise TraceError(f"plan: {new} overwrites {old} in the memory of {owner}, which is still needed.")

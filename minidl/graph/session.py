@@ -201,7 +201,7 @@ def minimize(optimizer, loss):
     """
     builder = builder_at_work()
     tracer, params = builder.tracer, [p for g in optimizer.param_groups for p in g["params"]]
-    before = {p: p.grad for p in params}
+    before = {p: (p.grad, p.shared_memory().written) for p in params}
     try:
         with tracer.at_work():
             for p, g in zip(params, gradients(loss, params)):
@@ -210,7 +210,7 @@ def minimize(optimizer, loss):
             updates = tracer.take_updates({p: builder.origin(p) for p in params if type(p.array) is Symbol})
     finally:
         for p in params:
-            p.grad = before[p]
+            p.grad, p.shared_memory().written = before[p]         # nothing has been changed yet
     return Operation(updates, f"{type(optimizer).__name__} step")
 
 

@@ -55,17 +55,40 @@ def source_node(op, shape=(), dtype=float, **meta):
 class Symbol(Recordable):
     """An array that is not there yet. Changing it in place lets it stand for another Node.
 
+    A view follows the symbol that it looks at: where that was changed, it is cut out anew.
+
     Attributes:
         node: the Node that will make the numbers.
+        view: None, or for a view (the symbol it looks at, that one's Node when it was cut out, op, settings).
     """
 
-    __slots__ = ("node",)
+    __slots__ = ("_node", "view")
     __array_ufunc__ = None               # array * symbol is our business
-    base = None
     flags = types.SimpleNamespace(writeable=True, c_contiguous=True)
 
-    def __init__(self, node):
-        self.node = node
+    def __init__(self, node, view=None):
+        self._node, self.view = node, view
+
+    @property
+    def node(self):
+        """The Node of the value by now."""
+        if self.view is not None and self.view[0].node is not self.view[1]:
+            base, _, op, meta = self.view
+            new = record(op, (base,), meta)
+            self._node, self.view = new._node, new.view
+        return self._node
+
+    @node.setter
+    def node(self, node):
+        self._node, self.view = node, None
+
+    @property
+    def base(self):
+        """The symbol that owns what a view looks at; None if it is no view."""
+        x = self
+        while x.view is not None:
+            x = x.view[0]
+        return None if x is self else x
 
     def record(self, op, args, meta):
         """Write the step down (Recordable)."""
@@ -108,17 +131,23 @@ class Symbol(Recordable):
         return ops.getitem(self, key=key)
 
     def __setitem__(self, key, value):
-        if self.node.op.view:
-            raise InplaceError(message(
-                "graph: a view cannot be changed in place while a graph is recorded; its base would not change.",
-                [("view", self.shape)], "change the whole tensor, x.copy_(md.where(...)), or make a new one."))
-        if key is Ellipsis or (isinstance(key, slice) and key == slice(None)):
+        if self.view is not None or not (key is Ellipsis or (isinstance(key, slice) and key == slice(None))):
+            owner = self if self.view is None else self.base
+            owner.node = ops.overwrite(owner, value, np.asarray(self._places()[key])).node
+        else:
             value = ops.astype(value, dtype=self.dtype) if getattr(value, "dtype", None) != self.dtype else value
             new = value if value.shape == self.shape else ops.expand(value, shape=self.shape)
             self.node = record(ops.clone, (new,), {}).node if not isinstance(new, Symbol) else new.node
-            return
-        places = np.arange(self.size).reshape(self.shape)[key]
-        self.node = ops.overwrite(self, value, places).node
+
+    def _places(self):
+        """Where in the memory of its owner the numbers stand."""
+        if self.view is None:
+            return np.arange(self.size).reshape(self.shape)
+        base, _, op, meta = self.view
+        if op is ops.expand:
+            raise InplaceError(message("graph: an expanded tensor repeats its numbers; it cannot be changed in place.",
+                                       [("tensor", self.shape)], "x.clone() first."))
+        return op.forward(np, base._places(), **meta)
 
     def __array__(self, *_, **__):
         raise no_number(self)
@@ -176,7 +205,8 @@ def record(op, args, meta):
     if args and all(isinstance(a, (Scalar, int, float)) for a in args):
         return Scalar(new_node(op, inputs, meta, (), float))
     shape, dtype = inferred(op, inputs, meta)
-    return Symbol(new_node(op, inputs, meta, shape, dtype))
+    node = new_node(op, inputs, meta, shape, dtype)
+    return Symbol(node, (args[0], args[0].node, op, meta) if op.view and isinstance(args[0], Symbol) else None)
 
 
 def inferred(op, inputs, meta):

@@ -186,7 +186,8 @@ def _adopted(x):
     if tracer is None:
         raise TraceError(message("graph: a symbol and a tensor with numbers meet, and no graph is being recorded.",
                                  [("tensor", x.shape)], "with graph.as_default(): ..."))
-    out = wrap(tracer.variable(x).copy())
+    out = wrap(tracer.variable(x))
+    out._memory = x.shared_memory()
     if x.requires_grad and x.node is None:
         tracer.leaves.setdefault(id(x), (x, x.grad))
     if x.requires_grad and mode.recording:             # on the tape, a step that leads back to the tensor itself
