@@ -35,6 +35,8 @@ class Backend:
             leaves moving to the user.
     """
 
+    stays = False                        # True: what is on this device is at home everywhere; `.to` leaves it there
+
     def __init__(self, name, xp, array_type, to_host, from_host, synchronize=lambda: None):
         self.name, self.xp, self.array_type = name, xp, array_type
         self.to_host, self.from_host, self.synchronize = to_host, from_host, synchronize

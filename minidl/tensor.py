@@ -418,7 +418,8 @@ class Tensor(Recordable):
                 device = arg
             elif arg is not None and not isinstance(arg, bool):
                 dtype = arg
-        out = self if device is None or self.device == device else self._moved(backend.get(device))
+        stays = device is None or self.device == device or backend.of(self.array).stays
+        out = self if stays else self._moved(backend.get(device))
         return out if dtype is None or out.dtype == np.dtype(dtype) else out.type(dtype)
 
     def _moved(self, target):

@@ -189,7 +189,7 @@ def test_check_finds_planted_faults():
     with pytest.raises(TraceError, match=r"v1 = tanh[\s\S]*recorded[\s\S]*\(3, 2\)[\s\S]*by its rules[\s\S]*\(2, 3\)"):
         Graph([x], [node(ops.tanh, x, shape=(3, 2))]).check()
     with pytest.raises(TraceError, match="float64"):
-        Graph([x], [node(ops.tanh, x, shape=(2, 3), dtype=np.dtype("float64"))]).check()
+        Graph([x], [node(ops.tanh, x, shape=(2, 3), dtype="float64")]).check()
     with pytest.raises(ShapeError):
         Graph([x], [node(ops.matmul, x, x, shape=(2, 2))]).check()
     late = node(ops.tanh, x, shape=(2, 3))

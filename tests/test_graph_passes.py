@@ -3,10 +3,19 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl.errors import InplaceError
+from minidl import graph as G
+from minidl import ops
+from minidl.errors import InplaceError, TraceError
+from minidl.graph.codegen import Program
+from minidl.graph.ir import Graph, Update
+from minidl.graph.passes import fold, join, merge, optimise
+from minidl.graph.plan import Plan
+from minidl.graph.symbols import PLACEHOLDER, VARIABLE, source_node
+from minidl.graph.trace import Tracer
 from minidl.random import Generator
+from minidl.tensor import Node, wrap
 from tests import test_random_graphs as random_graphs
-from tests.graph_tools import all_same, every_way, recorded, values_of, with_gradients
+from tests.graph_tools import all_same, every_way, recorded, same, tensors_of, values_of, with_gradients
 
 
 # ---------------------------------------------------------------------- random programs
@@ -33,7 +42,7 @@ def _slices_put_together(rng, x, y, generator):
 EXTRA = [
     _draw, _unused, _slices_put_together,
     lambda rng, x, y, generator: x.tanh() + x.tanh() * 2 + (x * 1.0).tanh(),
-    lambda rng, x, y, generator: (-x).neg() + 0 - 0.0 * x.detach(),
+    lambda rng, x, y, generator: x.neg().neg() + 0 - 0.0 * x.detach(),
     lambda rng, x, y, generator: (x * 1 + 0) / 1 - 0,
     lambda rng, x, y, generator: x.reshape(-1).reshape(1, -1).reshape(*x.shape) * 1.5,
     lambda rng, x, y, generator: x.permute(*range(x.ndim)[::-1]).permute(*range(x.ndim)[::-1]) + 0.25,
@@ -49,11 +58,8 @@ EXTRA = [
 def program_of(seed):
     """A function of tensors that does the same at every call: the steps of test_random_graphs, and EXTRA."""
     def function(generator, *leaves):
-        rng, pool, constant = (
-            np.random.default_rng(seed + 2_000_000),
-            [x * 1.0 for x in leaves],
-            random_graphs.Constants(),
-        )
+        rng, pool = np.random.default_rng(seed + 2_000_000), [x * 1.0 for x in leaves]
+        constant = random_graphs.Constants()
         steps = random_graphs.STEPS
         for _ in range(int(rng.integers(3, 12))):
             k = int(rng.integers(len(steps) + 2 * len(EXTRA)))
@@ -70,7 +76,7 @@ def program_of(seed):
 
 
 def check(seed):
-    """One program, in every way; "right", or "refused" (a change in place) where eager refuses it, too."""
+    """One program, in every way; "right", or "refused" (a change in place) by eager."""
     function, generator = program_of(seed), Generator(seed)
     tensors = random_graphs.leaves_of(seed)
     for x in tensors:
@@ -79,9 +85,7 @@ def check(seed):
     try:
         expected = with_gradients(lambda *xs: function(generator, *xs), tensors)
     except InplaceError:
-        with pytest.raises(InplaceError):
-            recorded(lambda *xs: function(generator, *xs), tensors)
-        return "refused"
+        return "refused"                               # by eager; a graph knows less about memory and may go on
     after = generator.get_state()
     generator.set_state(start)
     graph = recorded(lambda *xs: function(generator, *xs), tensors)
@@ -98,9 +102,8 @@ def check(seed):
                 assert y.flags.writeable or not y.size, f"seed {seed}, {way}: an output that cannot be written to"
                 y[...] = 77 if y.dtype.kind != "b" else True
             for a in found:
-                assert sum(np.shares_memory(a, b) for b in found) == 1 or not a.size, (
-                    f"seed {seed}, {way}: shared outputs"
-                )
+                shared = [b for b in found if b is not a and np.shares_memory(a, b)]
+                assert not shared, f"seed {seed}, {way}: outputs share memory"
         for array, copy in before:
             np.testing.assert_array_equal(array, copy, err_msg=f"seed {seed}, {way}: an input or constant was changed")
     return "right"
@@ -128,10 +131,10 @@ def test_fold_runs_what_is_known_and_no_draw():
     generator = Generator(0)
     def function(x):
         c = md.Tensor(np.ones((2, 2)))
-        return x + wrap(ops.tanh(ops.mul(wrap(c.array).array, 2))) + md.rand(2, 2, dtype=md.float64, generator=generator)
+        noise = md.rand(2, 2, dtype=md.float64, generator=generator)
+        return x + wrap(ops.tanh(ops.mul(c.array, 2))) + noise
     graph = recorded(function, tensors_of([np.zeros((2, 2))], ()))
-    assert names_of(fold(graph)) == ["uniform", "add", "add"] or "uniform" in names_of(fold(graph))
-    assert names_of(optimise(graph)).count("uniform") == 1
+    assert {"tanh", "mul"} <= set(names_of(graph)) and sorted(names_of(fold(graph))) == ["add", "add", "uniform"]
 
 
 def test_merge_keeps_draws_apart_and_takes_settings_into_account():
@@ -142,13 +145,30 @@ def test_merge_keeps_draws_apart_and_takes_settings_into_account():
     assert names_of(graph).count("mul") == 2            # 2 and 2.0 are not the same number
 
 
-@pytest.mark.parametrize("function, left", [
-    (lambda x: x * 1, []), (lambda x: 1 * x, []), (lambda x: x + 0, []), (lambda x: 0 + x, []), (lambda x: x - 0, []),
-    (lambda x: x / 1, []), (lambda x: x**1, []), (lambda x: -(-x), []), (lambda x: x**2, ["square"]),
-    (lambda x: x.reshape(4).reshape(2, 2), []), (lambda x: x.T.T, []), (lambda x: x.clone(), []),
-    (lambda x: x.reshape(4).reshape(1, 4), ["reshape"]), (lambda x: x.expand(2, 2), []),
-    (lambda x: 0 - x, ["sub"]), (lambda x: 1 / x, ["div"]), (lambda x: x + md.zeros(3, 1, 1), ["add"]),
-    (lambda x: 1**x, ["pow"]), (lambda x: x * md.ones(1, dtype=md.float64), ["mul"])])
+@pytest.mark.parametrize(
+    "function, left",
+    [
+        (lambda x: x * 1, []),
+        (lambda x: 1 * x, []),
+        (lambda x: x + 0, []),
+        (lambda x: 0 + x, []),
+        (lambda x: x - 0, []),
+        (lambda x: x / 1, []),
+        (lambda x: x**1, []),
+        (lambda x: x.neg().neg(), []),
+        (lambda x: x**2, ["square"]),
+        (lambda x: x.reshape(4).reshape(2, 2), []),
+        (lambda x: x.T.T, []),
+        (lambda x: x.clone(), []),
+        (lambda x: x.reshape(4).reshape(1, 4), ["reshape"]),
+        (lambda x: x.expand(2, 2), []),
+        (lambda x: 0 - x, ["sub"]),
+        (lambda x: 1 / x, ["div"]),
+        (lambda x: x + md.zeros(3, 1, 1, dtype=md.float64), ["add"]),
+        (lambda x: 1**x, ["pow"]),
+        (lambda x: x * md.ones(1, dtype=md.float64), ["mul"]),
+    ],
+)
 def test_simplify_leaves_out_what_changes_nothing(function, left):
     graph = recorded(function, tensors_of([np.ones((2, 2))], ()))
     assert names_of(optimise(graph)) == left
@@ -159,7 +179,7 @@ def test_simplify_leaves_out_what_changes_nothing(function, left):
 def test_join_makes_one_concatenation_of_slices():
     def function(x):
         a, b, c = x.split([1, 2, 3], 1)
-        return a.sum() + (b * b).sum() * 2 + (c * 3).sum()
+        return (a * a).sum() + (b * b).sum() * 2 + (c * c * 3).sum()
     tensors = tensors_of([np.arange(12.0).reshape(2, 6)])
     graph = optimise(recorded(function, tensors))
     assert "unslice" not in names_of(graph) and names_of(graph).count("concat") == 1
@@ -168,11 +188,11 @@ def test_join_makes_one_concatenation_of_slices():
     assert "concat" not in names_of(join(graph))
 
 
-def test_optimise_keeps_every_step_in_its_history():
-    graph = recorded(lambda x: (x * 1 + 0).tanh(), tensors_of([np.ones(2)]))
+def test_optimise_keeps_every_step_that_changed_something_in_its_history():
+    graph = recorded(lambda x: (x * 1 + 0).tanh() + x.tanh(), tensors_of([np.ones(2)]))
     full = optimise(graph)
-    assert {name for name, _ in full.history} == {p.__name__ for p in PASSES}
-    assert full.history[0][1] is graph and len(full.steps) < len(graph.steps)
+    assert [name for name, _ in full.history] == ["simplify", "merge"]
+    assert full.history[0][1] is graph and len(full.steps) == 2 < len(full.history[1][1].steps) < len(graph.steps)
 
 
 # ---------------------------------------------------------------------- what runs change
@@ -237,7 +257,7 @@ def random_changes(seed):
             elif kind == 4:
                 x[int(rng.integers(2))].sub_(z[1])
             else:
-                pool.append([lambda: x * y, lambda: x.T, lambda: x.clone(), lambda: x[::-1] if 0 else x.tanh()][kind - 5]())
+                pool.append((md.mul(x, y), x.T, x.clone(), x.tanh())[kind - 5])
             if rng.integers(3) == 0 and pool:
                 out.append(pool[-1] + 0)
         return [*out, *[p + 0 for p in pool[-2:]]]
@@ -327,12 +347,20 @@ def test_check_finds_memory_that_does_not_fit():
             plan.check()
 
 
+def count_reads_without_views(plan):
+    plan.end = dict.fromkeys(plan.graph.nodes, -1)
+    for k, node in enumerate(plan.steps):
+        plan.end.update({x: k for x in node.inputs if isinstance(x, Node)})
+    plan.end.update({x: len(plan.steps) for x in [*plan.graph.outputs, *(u.value for u in plan.graph.updates)]
+                     if isinstance(x, Node)})
+
+
 FAULTS = {
     "too early": ("_may_write_over", lambda plan, x, node: plan.viewed[x] is x and (x.shape, x.dtype) == (
         node.shape, node.dtype) and plan.block[x].op not in (PLACEHOLDER, VARIABLE)),
     "placeholders": ("_may_write_over", lambda plan, x, node: plan.viewed[x] is x and (x.shape, x.dtype) == (
         node.shape, node.dtype) and plan.end[x] <= plan.place[node]),
-    "old values": ("_read_later", lambda plan, owner, node: False),
+    "views": ("_count_reads", count_reads_without_views),
 }
 
 
@@ -341,6 +369,7 @@ def test_check_finds_a_planner_that_is_wrong(monkeypatch, fault):
     monkeypatch.setattr(Plan, *FAULTS[fault])
     with pytest.raises((TraceError, AssertionError)):
         test_random_changes_of_variables_are_those_of_eager()
+        test_random_programs_mean_the_same_in_every_form(0)
 
 
 def test_a_planner_that_takes_views_of_constants_is_found_by_value(monkeypatch):
@@ -358,15 +387,16 @@ def test_a_planner_that_takes_views_of_constants_is_found_by_value(monkeypatch):
 
 
 # ---------------------------------------------------------------------- names
-@pytest.mark.parametrize("names", [("v1", "v2"), ("np", "float"), ("sum", "add"), ("class", "lambda"), ("größe", "gr__e"),
-                                   ("c0", "c"), ("const", "const1"), ("program", "n0"), ("min", "max"), ("x", "x"),
-                                   ("1", "w1"), ("", "a b"), ("__builtins__", "print"), ("None", "True")])
+NAMES = ["v1 v2", "np float", "sum add", "class lambda", "größe gr__e", "c0 c", "const const1", "program n0", "min max",
+         "x x", "1 w1", "__builtins__ print", "None True", "a-b a_b"]
+
+
+@pytest.mark.parametrize("names", NAMES)
 def test_any_name_may_be_given_to_an_input(names):
     tracer = Tracer()
     with tracer.at_work():
-        x, y = (wrap(tracer.placeholder((2,), np.float64, name)) for name in names)
+        x, y = (wrap(tracer.placeholder((2,), np.float64, name)) for name in names.split())
         out = (x * 2).sum(0, keepdim=True) + y * 3 + 0.5
     graph = tracer.graph([out.array])
     (found,) = Program(graph).run(np.array([1.0, 2.0]), np.array([10.0, 20.0]))
     same(found, np.array([36.5, 66.5]))
-    assert Node and InplaceError and simplify

@@ -10,6 +10,7 @@ Steps that are a single NumPy function are called as such, and write over memory
 plan.py found some. All others call the op's kernel, the one that the device has.
 """
 import itertools
+import keyword
 import linecache
 
 import numpy as np
@@ -24,6 +25,7 @@ from .plan import IN_PLACE, Plan
 from .symbols import SOURCES, VARIABLE, Share, Size
 
 UFUNCS = IN_PLACE | set("equal not_equal less less_equal greater greater_equal pow".split())
+WORDS = frozenset("np program float min max".split())         # what a program needs for itself
 programs = itertools.count(1)
 
 
@@ -42,6 +44,7 @@ class Program:
         graph = fuse(graph).check() if in_use() == "numba" and device is backend.cpu else graph
         self.graph, self.device, self.plan = graph, device, Plan(graph).check()
         self.names = _safe(graph.names())
+        self.taken = {*self.names.values(), *(text for text, *_ in open_sizes(graph))}
         self.constants, self.known = {}, {}
         self.space = {"np": device.xp}
         self.copied = [u for u in graph.updates if u.target not in self.plan.written]
@@ -140,7 +143,7 @@ class Program:
         if key not in self.constants:
             name = name if name.isidentifier() else "kernel"
             found, k = name, 0
-            while found in self.space:
+            while found in self.space or found in self.taken:
                 k += 1
                 found = f"{name}{k}"
             self.space[found] = value
@@ -149,13 +152,14 @@ class Program:
 
 
 def _safe(names):
-    """Names of Nodes that no kernel can have: those that could clash get an underscore behind them."""
-    import keyword
-
-    from ..primitive import registry
-    taken = {*registry, "np", "program", "float", "const"}
-    return {node: f"{name}_" if name in taken or keyword.iskeyword(name) or name.startswith("c_")
-            else name for node, name in names.items()}
+    """Names of Nodes that Python and the program itself do not use: those that do get underscores behind them."""
+    safe, taken = {}, set(names.values())
+    for node, name in names.items():
+        while keyword.iskeyword(name) or name in WORDS or (name in taken and name != names[node]):
+            name += "_"
+        safe[node] = name
+        taken.add(name)
+    return safe
 
 
 def looks_elsewhere(x):

@@ -164,13 +164,9 @@ def _(*values, test, body, count):
 
 @loop.grad("values")
 def _(g):
-    raise GradientError(
-        message(
-            "while_loop: how often the loop will run is not known when the graph is written, so "
-            "its gradient cannot be.",
-            try_="a Python loop of fixed length, or nn.RNN and nn.LSTM.",
-        )
-    )
+    raise GradientError(message("while_loop: how often the loop will run is not known when the graph is written, so "
+                                "its gradient cannot be.",
+                                try_="a Python loop of fixed length, or nn.RNN and nn.LSTM."))
 
 
 @graph_op

@@ -206,7 +206,23 @@ def record(op, args, meta):
         return Scalar(new_node(op, inputs, meta, (), float))
     shape, dtype = inferred(op, inputs, meta)
     node = new_node(op, inputs, meta, shape, dtype)
-    return Symbol(node, (args[0], args[0].node, op, meta) if op.view and isinstance(args[0], Symbol) else None)
+    return Symbol(node, (args[0], args[0].node, op, meta) if shares_memory(op, args, meta) else None)
+
+
+def shares_memory(op, args, meta):
+    """Whether the output will look at the memory of the first input: a reshape of a transposed array has to copy."""
+    if not op.view or not isinstance(args[0], Symbol):
+        return False
+    chain, x = [], args[0]
+    while x.view is not None:
+        x, _, *step = x.view
+        chain.insert(0, step)
+    if op is not ops.reshape or not chain:
+        return True
+    memory = np.empty(x.shape, bool)
+    for view, settings in chain:
+        memory = view.forward(np, memory, **settings)
+    return np.may_share_memory(memory, op.forward(np, memory, **meta))
 
 
 def inferred(op, inputs, meta):

@@ -282,6 +282,8 @@ def _to_host(x):
 class GraphDevice(backend.Backend):
     """The device of symbols."""
 
+    stays = True
+
     def writable(self, tensor):
         """The Symbol of a tensor, to be changed in place: the change is written back after each run."""
         if type(tensor.array) is Symbol:
