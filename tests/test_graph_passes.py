@@ -192,7 +192,8 @@ def test_optimise_keeps_every_step_that_changed_something_in_its_history():
     graph = recorded(lambda x: (x * 1 + 0).tanh() + x.tanh(), tensors_of([np.ones(2)]))
     full = optimise(graph)
     assert [name for name, _ in full.history] == ["simplify", "merge"]
-    assert full.history[0][1] is graph and len(full.steps) == 2 < len(full.history[1][1].steps) < len(graph.steps)
+    assert full.history[0][1] is graph
+    assert len(full.steps) < len(full.history[1][1].steps) < len(graph.steps)
 
 
 # ---------------------------------------------------------------------- what runs change
