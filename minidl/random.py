@@ -40,6 +40,7 @@ class Generator:
     def stream(self, device="cpu"):
         """The NumPy-like generator behind this stream on one device."""
         found = self._streams.get(device)
+        _backend.cpu.once("Python drew random numbers")
         if found is None:
             found = self._streams[device] = _backend.get(device).rng(np.random.SeedSequence(self.seed))
         return found

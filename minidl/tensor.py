@@ -348,9 +348,9 @@ class Tensor(Recordable):
                     try_="x.detach().numpy().",
                 )
             )
-        if self.device != "cpu":
+        if self.device != "cpu" and not backend.of(self.array).stays:
             raise DeviceError(message(f"numpy: this tensor lives on {self.device}.", try_="x.cpu().numpy()."))
-        return self.array
+        return self.host_array()
 
     def __array__(self, dtype=None, copy=None):
         return np.array(self.numpy(), dtype=dtype, copy=copy)

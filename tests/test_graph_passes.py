@@ -145,30 +145,14 @@ def test_merge_keeps_draws_apart_and_takes_settings_into_account():
     assert names_of(graph).count("mul") == 2            # 2 and 2.0 are not the same number
 
 
-@pytest.mark.parametrize(
-    "function, left",
-    [
-        (lambda x: x * 1, []),
-        (lambda x: 1 * x, []),
-        (lambda x: x + 0, []),
-        (lambda x: 0 + x, []),
-        (lambda x: x - 0, []),
-        (lambda x: x / 1, []),
-        (lambda x: x**1, []),
-        (lambda x: x.neg().neg(), []),
-        (lambda x: x**2, ["square"]),
-        (lambda x: x.reshape(4).reshape(2, 2), []),
-        (lambda x: x.T.T, []),
-        (lambda x: x.clone(), []),
-        (lambda x: x.reshape(4).reshape(1, 4), ["reshape"]),
-        (lambda x: x.expand(2, 2), []),
-        (lambda x: 0 - x, ["sub"]),
-        (lambda x: 1 / x, ["div"]),
-        (lambda x: x + md.zeros(3, 1, 1, dtype=md.float64), ["add"]),
-        (lambda x: 1**x, ["pow"]),
-        (lambda x: x * md.ones(1, dtype=md.float64), ["mul"]),
-    ],
-)
+@pytest.mark.parametrize("function, left", [
+    (lambda x: x * 1, []), (lambda x: 1 * x, []), (lambda x: x + 0, []), (lambda x: 0 + x, []), (lambda x: x - 0, []),
+    (lambda x: x / 1, []), (lambda x: x**1, []), (lambda x: x.neg().neg(), []), (lambda x: x**2, ["square"]),
+    (lambda x: x.reshape(4).reshape(2, 2), []), (lambda x: x.T.T, []), (lambda x: x.clone(), []),
+    (lambda x: x.reshape(4).reshape(1, 4), ["reshape"]), (lambda x: x.expand(2, 2), []),
+    (lambda x: 0 - x, ["sub"]), (lambda x: 1 / x, ["div"]),
+    (lambda x: x + md.zeros(3, 1, 1, dtype=md.float64), ["add"]),
+    (lambda x: 1**x, ["pow"]), (lambda x: x * md.ones(1, dtype=md.float64), ["mul"])])
 def test_simplify_leaves_out_what_changes_nothing(function, left):
     graph = recorded(function, tensors_of([np.ones((2, 2))], ()))
     assert names_of(optimise(graph)) == left

@@ -147,6 +147,8 @@ class _Kernels:
         op = op if op is not None and op.forward is forward else OUTSIDE.get(forward) or Primitive(forward)
 
         def recorder(xp, *args, **meta):
+            if meta.get("device") == symbolic.name:
+                meta = {**meta, "device": "cpu"}       # draws are made where the graph runs
             out = record(op, args, meta)
             if not args and tracer is not None:
                 tracer.draws.append(out.node)
@@ -196,6 +198,23 @@ def _adopted(x):
     return out
 
 
+def once(reason):
+    """What is recorded holds for this run only: it has numbers in it that Python looked at or drew."""
+    if active.tracer is not None:
+        active.tracer.once = reason
+
+
+def looked_at(array):
+    """The numbers of a tensor from outside, for Python; an error if they will have changed by then."""
+    if active.tracer is not None:
+        _, symbol, node = active.tracer.variables.get(id(array), (None, None, None))
+        if symbol is not None and symbol.node is not node:
+            raise no_number(symbol)
+        once("Python looked at the numbers of a tensor")
+    return array
+
+
+ordinary_to_host = backend.cpu.to_host
 _lock, _tracing = threading.Lock(), []
 
 
@@ -203,14 +222,17 @@ def _switch_on():
     with _lock:
         _tracing.append(1)
         if len(_tracing) == 1:
-            backend.cpu.kernels, backend.cpu.adopt = _Kernels(backend.cpu.kernels), adopt
+            cpu = backend.cpu
+            cpu.kernels, cpu.adopt, cpu.to_host, cpu.once = _Kernels(cpu.kernels), adopt, looked_at, once
 
 
 def _switch_off():
     with _lock:
         _tracing.pop()
         if not _tracing:
-            backend.cpu.kernels, backend.cpu.adopt = backend.cpu.kernels.ordinary, None
+            cpu = backend.cpu
+            cpu.kernels, cpu.adopt, cpu.to_host = cpu.kernels.ordinary, None, ordinary_to_host
+            del cpu.once                               # the method of the class again
 
 
 class _Module:
@@ -308,7 +330,7 @@ class GraphDevice(backend.Backend):
 
     def once(self, reason):
         """Why the graph is good for one run only."""
-        active.tracer.once = reason
+        once(reason)
 
     def store(self, owner, key, value):
         """Have a number changed by each run."""

@@ -191,6 +191,17 @@ def bilinear(input1, input2, weight, bias=None):
     return out if bias is None else out + bias
 
 
+def _check_rows(input, count):
+    """Raise unless the table of so many rows has all that are asked for; in a graph nobody knows yet."""
+    lowest, highest = (input.min(), input.max()) if input.numel() else (input, input)
+    if backend.of(lowest.array).stays or not input.numel():
+        return
+    if not 0 <= int(lowest) <= int(highest) < count:
+        raise DimensionError(message(
+            f"embedding: a row was asked for that the table of {count} rows does not have.",
+            [("lowest", int(lowest)), ("highest", int(highest))]))
+
+
 def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
     """The rows of a table that whole numbers name. input: (...), weight: (V, D) -> (..., D).
 
@@ -202,13 +213,7 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
     """
     if input.dtype.kind not in "iu":
         raise DTypeError(message("embedding: rows are named by whole numbers.", [("dtype", input.dtype)], "x.long()."))
-    if input.numel() and not 0 <= int(input.min()) <= int(input.max()) < len(weight):
-        raise DimensionError(
-            message(
-                f"embedding: a row was asked for that the table of {len(weight)} rows does not have.",
-                [("lowest", int(input.min())), ("highest", int(input.max()))],
-            )
-        )
+    _check_rows(input, len(weight))
     if max_norm is not None:
         _shorten(weight, md.unique(input), max_norm, norm_type)
     out = apply(ops.take, (weight, input), {"dim": 0})
