@@ -107,7 +107,7 @@ class Loop(Primitive):
         return f"f({name})" if kind(int(x[1:])).kind == "b" and not logical else name
 
     def fast(self, ndim):
-        """`loop(xp, *inputs, out=None)`, compiled for C-contiguous arrays with so many axes; others go step by step."""
+        """`loop(xp, *inputs, out=None)`, compiled for C-contiguous arrays with so many axes; others are copied."""
         if ndim not in self.compiled:
             self.compiled[ndim] = _wrapped(self, self._compile(ndim), ndim)
         return self.compiled[ndim]
@@ -144,7 +144,28 @@ def _wrapped(op, loop, ndim):
             return laid_out(xs, out)
 
     def fits(x):
-        return x.flags.c_contiguous and x.flags.writeable and x.dtype in NAMES
+        return x.flags.c_contiguous and x.flags.writeable
+
+    def with_numbers(xp, *xs, out=None):
+        return call(xp, *xs[:n], *map(float, xs[n:]), out=out)
+
+    def laid_out(xs, out):
+        """Turn the axes so that they follow each other in memory; what is laid out differently is copied first."""
+        axes = list(range(ndim))
+        if not front:                                 # the order of the first array that has one of its own
+            model = next((x for x in xs[:n] if not x.flags.c_contiguous), xs[0])
+            axes.sort(key=lambda axis: -model.strides[axis])
+        turned = [t if fits(t) else t.copy() for t in (x.transpose(axes) for x in xs[:n])]
+        goal = np.empty((*front, *turned[0].shape), dtype)
+        loop(goal, *turned, *xs[n:])
+        goal = goal if front else goal.transpose(np.argsort(axes))
+        if out is None:
+            return goal
+        out[...] = goal
+        return out
+
+    def fits(x):
+        return x.flags.c_contiguous and x.flags.writeable
 
     def with_numbers(xp, *xs, out=None):
         return call(xp, *xs[:n], *map(float, xs[n:]), out=out)
