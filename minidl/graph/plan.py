@@ -53,21 +53,16 @@ class Plan:
                 self.end[self.viewed[node]] = max(self.end[self.viewed[node]], self.end[node])
 
     def _place_result(self, node):
-        loop = isinstance(node.op, Loop)
-        if not loop and node.op.name not in IN_PLACE or not node.shape or self.viewed[node] is not node:
+        writes = node.op.name in IN_PLACE or isinstance(node.op, Loop)       # a loop copies views in another order first
+        if not writes or not node.shape or self.viewed[node] is not node:
             return
         for x in dict.fromkeys(x for x in node.inputs if isinstance(x, Node)):
-            if self._may_write_over(x, node) and not (loop and self._seen_twice(x, node)):
+            if self._may_write_over(x, node):
                 owner = self.block[x]
                 self.reuse[node], self.block[node] = x, owner
                 if owner.op is VARIABLE and self.targets.get(owner) is node:
                     self.written[owner] = node
                 return
-
-    def _seen_twice(self, x, node):
-        """Whether a step reads the memory of x in another order, too: ufuncs take care of that, loops do not."""
-        return any(isinstance(y, Node) and y is not x and self.block[self.viewed[y]] is self.block[x]
-                   for y in node.inputs)
 
     def _may_write_over(self, x, node):
         """Whether the memory of x is free for the result of this step."""
