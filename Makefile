@@ -45,7 +45,7 @@ test-unit: .venv/.test  ## the unit tests (ARGS="-k conv2d" for some of them)
 	$(OFFLINE) $(PYTEST) -n $(WORKERS) $(ARGS)
 
 test-doctests: .venv/.test  ## the examples in the docstrings
-	$(OFFLINE) $(PYTEST) --doctest-modules minidl
+	$(OFFLINE) $(PYTEST) --doctest-modules minidl --ignore=minidl/kernels/numba_kernels.py
 
 # Two kernels on two cores: a second BLAS thread would only wait for the first, and a busy machine makes that wait long.
 test-notebooks: export OMP_NUM_THREADS ?= 1

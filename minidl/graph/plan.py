@@ -53,7 +53,7 @@ class Plan:
                 self.end[self.viewed[node]] = max(self.end[self.viewed[node]], self.end[node])
 
     def _place_result(self, node):
-        writes = node.op.name in IN_PLACE or isinstance(node.op, Loop)       # a loop copies views in another order first
+        writes = node.op.name in IN_PLACE or isinstance(node.op, Loop)    # loops copy views of another order
         if not writes or not node.shape or self.viewed[node] is not node:
             return
         for x in dict.fromkeys(x for x in node.inputs if isinstance(x, Node)):
