@@ -249,7 +249,7 @@ def seed_of(y, grad, name):
     if grad.shape != y.shape:
         raise ShapeError(message(f"{name}: the gradient must have the shape of the tensor.",
                                  [("tensor", y.shape), ("gradient", grad.shape)]))
-    return grad
+    return grad if type(grad.array) is type(y.array) else clone(grad)         # in a graph: as part of it
 
 
 def _run(pairs, stop_at, retain_graph, create_graph):
@@ -306,7 +306,7 @@ def _own(grad):
 
 def _as_array(value, like):
     """NumPy turns results without axes into scalars; make an array of them again."""
-    return value if type(value) is type(like.array) else backend.of(like.array).xp.asarray(value)
+    return value if type(value) in backend.array_types() else backend.of(like.array).xp.asarray(value)
 
 
 def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, allow_unused=False):

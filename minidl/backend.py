@@ -67,6 +67,9 @@ class Backend:
     def once(self, reason):
         """Say that what is computed now is not what the next run would compute; a graph is then used once only."""
 
+    def clears(self, tensor):
+        """Say that the gradient of a tensor is about to be forgotten."""
+
     def __repr__(self):
         return f"Backend({self.name!r})"
 

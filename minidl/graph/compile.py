@@ -121,7 +121,7 @@ class Compiled:
         lines = [f"{getattr(self, '__name__', 'function')}: recorded {len(self.log)} time{'s' * (len(self.log) != 1)}"]
         for k, (described, reasons) in enumerate(self.log, 1):
             lines.append(f"  {k}. {described}")
-            lines += [f"       because {r}" for r in (reasons or ["it was the first call"])[:3]]
+            lines += [f"       because {r}" for r in _closest_first(reasons)[:3]]
         return "\n".join(lines)
 
     def __repr__(self):
@@ -160,15 +160,24 @@ class Run:
                 args, kwargs = rebuilt(tree, fresh)
                 self.result = fn(*args, **kwargs)
                 self._look_at_grads(tracer, fresh, given)
+        except BaseException:
+            for x, before in tracer.leaves.values():
+                x.grad = before
+            raise
         finally:
             observers.remove(observe)
+        if any(isinstance(x, np.ndarray) for x in given):
+            tracer.once = "an argument is a NumPy array, whose numbers are part of the graph"
         self.tracer, self.once = tracer, tracer.once
+        self.kept = [x for x in given if not isinstance(x, Tensor)]       # so that no other object gets its id
         self.modules = list(modules.values())
         self.outs = [y for y in leaves(self.result) if isinstance(y, Tensor) and type(y.array) is Symbol]
-        self.full = tracer.graph([y.array for y in self.outs] + [g.array for _, g in self.new_grads])
         self.open = [y.node is not None and y.node.plan is not None for y in self.outs]     # backward may still come
-        _name_variables(self.full, modules.values())
         self.inputs = [k for k, x in enumerate(given) if isinstance(x, Tensor)]
+        self.changed = [k for k, n in zip(self.inputs, tracer.inputs) if fresh[k].array.node is not n]
+        extra = [g for _, g in self.new_grads] + [fresh[k] for k in self.changed]
+        self.full = tracer.graph([y.array for y in [*self.outs, *extra]])
+        _name_variables(self.full, modules.values())
         self.leaf_inputs = [(k, fresh[k]) for k in self.inputs if given[k].requires_grad]
 
     @staticmethod
@@ -188,10 +197,12 @@ class Run:
         self.new_grads, self.leaf_grads, self.cleared = [], [], []
         for x, k in [(f, k) for k, f in enumerate(fresh) if isinstance(f, Tensor) and f.requires_grad]:
             if x.grad is not None:
-                self.new_grads.append((given[k], x.grad))
+                self.new_grads.append((k, x.grad))
         for x, before in tracer.leaves.values():
             entry = self.grads_before.get(id(x), before)
             added_to = entry is not None and id(entry.array) in tracer.variables
+            if added_to:                               # whatever gradient is there at a run takes its place
+                tracer.variables[id(entry.array)][2].meta["leaf"] = x
             if isinstance(x.grad, Tensor) and type(x.grad.array) is Symbol:
                 if added_to:
                     tracer.variables[id(entry.array)][1].node = x.grad.array.node
@@ -215,14 +226,14 @@ class Run:
                 return f"{type(module).__name__} is in {'training' if module.training else 'evaluation'} now"
         for node, question, other, answer in self.tracer.guards:
             value = look_up(node.meta["owner"], node.meta["key"]) if node.meta else None
-            given = (value,) if other is None else (value, other)
-            if value is None or PYTHON[question](*given) != answer:
+            known = () if other is None else (other,)
+            if value is None or PYTHON[question](value, *known) != answer:
                 return f"the setting {node.meta.get('name')} is {value} now"
         for x, before in self.leaf_grads:
-            if before is not ANY and x.grad is not before:
-                return f"a tensor of shape {x.shape} has {'no' if x.grad is None else 'another'} gradient now"
+            if before is not ANY and (x.grad is None) != (before is None):
+                return f"a tensor of shape {x.shape} has {'no' if x.grad is None else 'a'} gradient now"
         for node in self.program.graph.variables:
-            tensor = node.meta["tensor"]
+            tensor = tensor_of(node)
             if tensor.shape != node.shape or tensor.dtype != node.dtype:
                 return f"a tensor has shape {tensor.shape} and {tensor.dtype} now, not {node.shape} and {node.dtype}"
         return ""
@@ -231,7 +242,7 @@ class Run:
     def __call__(self, given):
         graph, program = self.program.graph, self.program
         values = [given[k].array for k in self.inputs]
-        values += [node.meta["tensor"].array for node in graph.variables]
+        values += [tensor_of(node).array for node in graph.variables]
         values += [look_up(node.meta["owner"], node.meta["key"]) for node in graph.scalars]
         with np.errstate(all="ignore"):
             found = program.run(*values)
@@ -240,7 +251,10 @@ class Run:
         self._write(found[count:])
         outs = [wrap(a) for a in arrays[:len(self.outs)]]
         for (x, _), array in zip(self.new_grads, arrays[len(self.outs):]):
-            x.grad = wrap(array)
+            (given[x] if isinstance(x, int) else x).grad = wrap(array)
+        for k, array in zip(self.changed, arrays[count - len(self.changed):]):
+            given[k].array[...] = array
+            given[k].mark_written("a compiled function")
         for x in self.cleared:
             x.grad = None
         if any(self.open):
@@ -251,14 +265,14 @@ class Run:
         for update, value in zip(self.program.copied, values):
             meta = update.target.meta
             if "tensor" in meta:
-                meta["tensor"].array[...] = value
+                tensor_of(update.target).array[...] = value
             elif isinstance(meta["key"], tuple):
                 raise TraceError("compile: a number in a tuple cannot be changed.")
             else:
                 meta["owner"][meta["key"]] = type(look_up(meta["owner"], meta["key"]))(value)
         for update in self.program.graph.updates:
             if "tensor" in update.target.meta:
-                update.target.meta["tensor"].mark_written("a compiled function")
+                tensor_of(update.target).mark_written("a compiled function")
 
     def _in_form(self, outs):
         outs = iter(outs)
@@ -283,7 +297,7 @@ class Run:
                                              try_="put the derivative inside the compiled function."))
                 program, order = self._pull_program(k, [*inside, *fresh])
                 values = [arrays[j] for j in self.inputs] + [g]
-                values += [n.meta["tensor"].array for n in program.graph.variables]
+                values += [tensor_of(n).array for n in program.graph.variables]
                 values += [look_up(n.meta["owner"], n.meta["key"]) for n in program.graph.scalars]
                 found = iter(program.run(*values))
                 return tuple(next(found) if known else None for known in order)
@@ -303,6 +317,11 @@ class Run:
             graph = Graph([*self.full.inputs, cotangent], [f.array.node for f in found if f is not None])
             self.pulls[k] = Program(optimise(graph, self.passes)), [f is not None for f in found]
         return self.pulls[k]
+
+
+def tensor_of(node):
+    """The tensor that a VARIABLE stands for: one that was met, or the gradient that a leaf has by now."""
+    return node.meta["leaf"].grad if "leaf" in node.meta else node.meta["tensor"]
 
 
 class _Pull:
@@ -340,7 +359,12 @@ def _name_variables(graph, modules):
         for name, p in [*module.named_parameters(), *module.named_buffers()]:
             known.setdefault(id(p), name if not name[0].isdigit() else f"layer{name}")
     for node in graph.variables:
-        node.meta["name"] = node.meta.get("name") or known.get(id(node.meta["tensor"]))
+        node.meta["name"] = node.meta.get("name") or known.get(id(tensor_of(node)))
+
+
+def _closest_first(reasons):
+    """Why no recording fits, that of recordings for the same arguments first."""
+    return sorted(reasons, key=lambda r: r.startswith("the arguments")) or ["it was the first call"]
 
 
 def _signature(tree, given):

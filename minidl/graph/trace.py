@@ -204,6 +204,12 @@ def once(reason):
         active.tracer.once = reason
 
 
+def clears(tensor):
+    """A gradient is about to be forgotten: note what it was before the function."""
+    if active.tracer is not None:
+        active.tracer.leaves.setdefault(id(tensor), (tensor, tensor.grad))
+
+
 def looked_at(array):
     """The numbers of a tensor from outside, for Python; an error if they will have changed by then."""
     if active.tracer is not None:
@@ -223,7 +229,8 @@ def _switch_on():
         _tracing.append(1)
         if len(_tracing) == 1:
             cpu = backend.cpu
-            cpu.kernels, cpu.adopt, cpu.to_host, cpu.once = _Kernels(cpu.kernels), adopt, looked_at, once
+            cpu.kernels, cpu.adopt, cpu.to_host = _Kernels(cpu.kernels), adopt, looked_at
+            cpu.once, cpu.clears = once, clears
 
 
 def _switch_off():
@@ -232,7 +239,7 @@ def _switch_off():
         if not _tracing:
             cpu = backend.cpu
             cpu.kernels, cpu.adopt, cpu.to_host = cpu.kernels.ordinary, None, ordinary_to_host
-            del cpu.once                               # the method of the class again
+            del cpu.once, cpu.clears                   # the methods of the class again
 
 
 class _Module:
@@ -317,11 +324,11 @@ class GraphDevice(backend.Backend):
         return active.tracer.variable(tensor)
 
     def settings(self, owner, values):
-        """Settings of which the floats are looked up at each run, those in tuples too."""
+        """Settings of which the numbers are looked up at each run, those in tuples too."""
         def looked_up(name, value):
             if isinstance(value, tuple):
                 return tuple(active.tracer.number(owner, (name, k)) for k in range(len(value)))
-            return active.tracer.number(owner, name) if isinstance(value, float) else value
+            return active.tracer.number(owner, name) if isinstance(value, (int, float)) else value
         return {name: looked_up(name, value) for name, value in values.items()}
 
     def number(self, owner, key):

@@ -10,8 +10,9 @@ import math
 import numpy as np
 
 from .. import backend, functions
+from ..autograd import no_grad
 from ..errors import ArgumentError, GradientError, ShapeError, message
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor
 
 
 def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=False):
@@ -43,24 +44,24 @@ def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=Fals
     having = _with_gradient(parameters)
     if not having:
         return Tensor(np.zeros((), np.float32))
-    xp, k = backend.of(having[0].grad.array).xp, float(norm_type)
-    with np.errstate(all="ignore"):
-        total = _length(xp, xp.stack([_length(xp, p.grad.array, k) for p in having]), k)
-        if error_if_nonfinite and not math.isfinite(norm := Tensor(total).item()):
+    k = float(norm_type)
+    with np.errstate(all="ignore"), no_grad():
+        total = _length(functions.stack([_length(p.grad, k) for p in having]), k)
+        if error_if_nonfinite and not math.isfinite(norm := total.item()):
             raise GradientError(message("clip_grad_norm_: the gradients are not finite, so they cannot be clipped.",
                                         [("norm", norm)], "look for what overflows, or lower the learning rate."))
-        scale = xp.minimum(max_norm / (total + 1e-6), 1)          # stays on the device: nobody waits for it
-        if xp is not np or scale != 1:
-            _replace(having, lambda xp, g: g * scale.astype(g.dtype))
-    return Tensor(total)
+        scale = functions.clamp(max_norm / (total + 1e-6), max=1.0)        # stays on the device: nobody waits for it
+        if type(scale.array) is not np.ndarray or scale.item() != 1:
+            _replace(having, lambda g: g * scale.to(g.dtype))
+    return total
 
 
-def _length(xp, g, k):
-    """The k-norm of all numbers of an array: (sum of |g|^k)^(1/k), or the largest |g| if k is infinite."""
-    g = g.reshape(-1)
+def _length(g, k):
+    """The k-norm of all numbers of a tensor: (sum of |g|^k)^(1/k), or the largest |g| if k is infinite."""
+    g = functions.reshape(g, (-1,))
     if k == 2:
-        return xp.sqrt(xp.dot(g, g))
-    return xp.max(xp.abs(g)) if k == math.inf else xp.sum(xp.abs(g) ** k) ** (1 / k)
+        return functions.sqrt(functions.matmul(g, g))
+    return functions.amax(functions.abs(g)) if k == math.inf else functions.sum(functions.abs(g) ** k) ** (1 / k)
 
 
 def clip_grad_value_(parameters, clip_value):
@@ -68,7 +69,8 @@ def clip_grad_value_(parameters, clip_value):
     bound = float(clip_value)
     if not bound >= 0:
         raise ArgumentError(message("clip_grad_value_: the bound must be 0 or more.", [("clip_value", clip_value)]))
-    _replace(_with_gradient(parameters), lambda xp, g: xp.clip(g, -bound, bound))
+    with no_grad():
+        _replace(_with_gradient(parameters), lambda g: functions.clamp(g, -bound, bound))
 
 
 def parameters_to_vector(parameters):
@@ -105,4 +107,5 @@ def _with_gradient(parameters):
 def _replace(parameters, function):
     """New gradients in place of the old ones: whoever holds an old array keeps what he has."""
     for p in parameters:
-        p.grad = wrap(backend.of(p.array).xp.asarray(function(backend.of(p.array).xp, p.grad.array)))
+        backend.of(p.array).clears(p)
+        p.grad = function(p.grad)

@@ -173,6 +173,7 @@ class Optimizer:
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
+                    backend.of(p.array).clears(p)
                     p.grad = None if set_to_none else wrap(backend.of(p.array).xp.zeros_like(p.array))
 
     # ------------------------------------------------------------------ parameters and their settings
@@ -252,9 +253,20 @@ class Optimizer:
         state = {at[k]: {name: self._fitted(name, value, at[k], k) for name, value in entries.items()
                          if value is not None}
                  for k, entries in state_dict["state"].items()}
-        self.state = collections.defaultdict(dict, state)
+        for p in self._params():
+            self._take_over(self.state[p], state.get(p, {}))
         for group, new in zip(self.param_groups, saved):
             group.update({name: value for name, value in new.items() if name != "params"})
+
+    def _take_over(self, own, new):
+        """Put saved values in the place of those that are there; a compiled step holds on to these."""
+        for name, value in new.items():
+            if isinstance(value, Tensor) and name in own:
+                own[name].array[...] = value.array
+            else:
+                own[name] = value
+        for name in own.keys() - new.keys():
+            del own[name]
 
     def _fitted(self, name, value, p, k):
         """A saved value as this optimiser wants it: a number, or a copy in the dtype and place of its parameter."""
