@@ -3,15 +3,17 @@
 A Node of `cond` or `while_loop` carries the graphs of its parts as settings. What the parts use from outside becomes an
 input of the Node.
 """
+import math
+
 import numpy as np
 
 from .. import autograd, ops
 from .. import functions as md
 from ..autograd import enable_grad
 from ..errors import GradientError, ShapeError, message
-from ..tensor import Node, Tensor, apply, clock, watchers, wrap
+from ..tensor import Node, Tensor, apply, clock, mode, watchers, wrap
 from .ir import Graph, evaluate
-from .symbols import PLACEHOLDER, Symbol, new_node, source_node
+from .symbols import PLACEHOLDER, SOURCES, Symbol, new_node, source_node
 from .trace import graph_op
 
 
@@ -51,7 +53,7 @@ def recorded(function, arguments=()):
     finally:
         watchers.remove(watch)
     new = {node: node for node in arguments}
-    outer = [n for n in seen if n.serial < start and n not in new]
+    outer = [n for n in seen if (n.serial < start or n.op in SOURCES) and n not in new]
     new.update({n: source_node(PLACEHOLDER, n.shape, n.dtype, name=f"in{k}") for k, n in enumerate(outer)})
     for node in Graph([], [y.array.node for y in outs]).nodes:
         if node not in new and node.serial > start:
@@ -88,7 +90,7 @@ def _(g, values, then, otherwise, shape, dtype):
     if not places:
         return (None,) * len(values)
     parts = [_pulled(part, values, g, places) for part in (then, otherwise)]
-    sizes = [int(np.prod(values[k].shape)) for k in places]
+    sizes = [math.prod(values[k].shape) for k in places]
     flat = branch(*values, g, then=parts[0], otherwise=parts[1], shape=(sum(sizes),), dtype=np.dtype(g.dtype))
     found, start = dict.fromkeys(range(len(values))), 0
     for k, size in zip(places, sizes):
@@ -221,5 +223,13 @@ def while_loop(cond, body, loop_vars):
     place = {x.array.node: k for k, x in enumerate(captured, len(inputs))}
     own = tuple(range(len(inputs)))
     parts = [Part(g, own + tuple(place[x.array.node] for x in tensors)) for g, tensors in zip(graphs, used)]
-    state = apply(loop, (*loop_vars, *captured), dict(test=parts[0], body=parts[1], count=len(inputs)))
-    return [apply(pick, (state,), dict(k=k, shape=n.shape, dtype=n.dtype)) for k, n in enumerate(inputs)]
+    tensors = (*loop_vars, *captured)
+    state = apply(loop, tensors, dict(test=parts[0], body=parts[1], count=len(inputs)))
+    outs = [apply(pick, (state,), dict(k=k, shape=n.shape, dtype=n.dtype)) for k, n in enumerate(inputs)]
+    wanted = sum(1 << k for k, x in enumerate(tensors) if x.requires_grad)
+    for out in outs if wanted and mode.recording else []:                  # who asks for a gradient shall be told
+        if out.dtype.kind == "f":
+            plan = loop.plan(1 << len(tensors) | wanted)
+            out.node = Node(loop, tuple(x.node or x for x in tensors), {}, None, plan, out.shape, out.dtype)
+            out.requires_grad = True
+    return outs

@@ -192,9 +192,13 @@ def with_inputs(node, inputs):
 
 
 def unique(name, taken):
-    """The name, with a number behind it if it is taken; usable as a Python name."""
+    """The name as Python can use it, with a number behind it if it is taken."""
     name = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in str(name))
-    name = name if name[:1].isalpha() or name[:1] == "_" else f"w{name}"
+    return numbered(name if name[:1].isalpha() or name[:1] == "_" else f"w{name}", taken)
+
+
+def numbered(name, taken):
+    """The name, with a number behind it if it is taken; taken now."""
     found, k = name, 1
     while found in taken:
         k += 1

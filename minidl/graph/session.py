@@ -14,6 +14,7 @@ Inside the block nothing is computed: x has a shape and a dtype and no numbers. 
 that the fetches need, makes a program of them and runs it.
 """
 import contextlib
+import keyword
 import threading
 
 import numpy as np
@@ -23,11 +24,11 @@ from ..errors import ArgumentError, FeedError, ShapeError, TraceError, message
 from ..func.trees import leaves, rebuilt
 from ..functions import clone
 from ..tensor import Node, Tensor, wrap
-from .codegen import Program
-from .ir import EXAMPLES, Graph, Update, unique
+from .codegen import WORDS, Program
+from .ir import EXAMPLES, Graph, Update, numbered
 from .passes import optimise
 from .symbols import SCALAR, VARIABLE, Size, Symbol, source_node
-from .trace import Tracer, active, look_up
+from .trace import Tracer, active, look_up, paused
 
 
 class Builder:
@@ -55,6 +56,9 @@ class Builder:
     def open_size(self, name):
         """The Size of an axis that is left open; the same name stands for the same size everywhere."""
         if name not in self._sizes:
+            if not name.isidentifier() or keyword.iskeyword(name) or name in WORDS:
+                raise ArgumentError(message(f"placeholder: an open size cannot have the name {name!r}.",
+                                            [("taken", ", ".join(sorted(WORDS)))], "a name that Python allows, 'batch'."))
             if len(self._sizes) == len(EXAMPLES):
                 raise ArgumentError(f"placeholder: more than {len(EXAMPLES)} different open sizes.")
             self._sizes[name] = Size(EXAMPLES[len(self._sizes)], name)
@@ -69,7 +73,7 @@ class Builder:
 
     def name(self, name):
         """The name, with a number behind it if another has it."""
-        return unique(name, self._names)
+        return numbered(str(name), self._names)
 
 
 class _Current(threading.local):
@@ -202,12 +206,18 @@ def minimize(optimizer, loss):
     builder = builder_at_work()
     tracer, params = builder.tracer, [p for g in optimizer.param_groups for p in g["params"]]
     before = {p: (p.grad, p.shared_memory().written) for p in params}
+    states, tracer.once = {p: dict(s) for p, s in optimizer.state.items()}, ""
     try:
         with tracer.at_work():
             for p, g in zip(params, gradients(loss, params)):
                 p.grad = g.detach() if g is not None else None
             optimizer.step()
             updates = tracer.take_updates({p: builder.origin(p) for p in params if type(p.array) is Symbol})
+        if tracer.once:
+            optimizer.state.clear()
+            optimizer.state.update(states)
+            raise TraceError(message(f"minimize: {tracer.once}, and a graph has only one form of a step.",
+                                     try_="dampening=0, or one ordinary step before the graph is built."))
     finally:
         for p in params:
             p.grad, p.shared_memory().written = before[p]         # nothing has been changed yet
@@ -250,8 +260,15 @@ class Session:
         Raises:
             FeedError: a placeholder that is needed is missing, unknown, or fed with numbers that do not fit.
         """
+        with paused():
+            return self._run(fetches, feed_dict)
+
+    def _run(self, fetches, feed_dict):
         asked = leaves(fetches)
         for fetch in asked:
+            if not isinstance(fetch, (Tensor, Operation, Initializer)):
+                raise ArgumentError(message("Session.run: this cannot be fetched.", [("got", repr(fetch))],
+                                            "a tensor of the graph, an operation, or a list or dict of them."))
             if isinstance(fetch, Initializer):
                 self._initialise()
         program = self._program([f for f in asked if not isinstance(f, Initializer)])
@@ -331,7 +348,11 @@ def fitted(node, given, sizes):
                                 [("shape", _open_shape(node)), ("fed", ", ".join(given) or "nothing")],
                                 f"feed_dict={{{name}: ...}}."))
     value = given[name]
-    array = value.array if isinstance(value, Tensor) else np.asarray(value)
+    try:
+        array = value.array if isinstance(value, Tensor) else np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise FeedError(message(f"Session.run: {name!r} was fed with something that is no array.",
+                                [("reason", error)])) from None
     if array.dtype != node.dtype:
         if not np.can_cast(array.dtype, node.dtype, "same_kind") and array.dtype.kind not in "bui":
             raise FeedError(message(f"Session.run: {name!r} was fed with another kind of number.",

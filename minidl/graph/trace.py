@@ -25,6 +25,16 @@ class _Active(threading.local):
 active = _Active()
 
 
+@contextlib.contextmanager
+def paused():
+    """Inside the block ops run, also where they would be recorded."""
+    before, active.tracer = active.tracer, None
+    try:
+        yield
+    finally:
+        active.tracer = before
+
+
 class Tracer:
     """What is found out while a graph is recorded.
 
@@ -272,6 +282,11 @@ class _Module:
     def ones_like(x, dtype=None):
         """Ones in the shape of x."""
         return _full(x.shape, 1, dtype or x.dtype)
+
+    @staticmethod
+    def full_like(x, value):
+        """One number everywhere: an array that will be a variable, such as an optimiser's buffer."""
+        return np.full(x.shape, value, x.dtype)
 
     @staticmethod
     def zeros_like(x, dtype=None):
