@@ -176,25 +176,15 @@ def test_each_kind_of_call_is_recorded_once_and_explained():
     assert len(calls) == len(kinds) + 2                 # the first recording still holds
     text = f.explain()
     assert text.startswith("f: recorded 8 times\n") and "because it was the first call" in text
-    for reason in (
-        "(3, 4)",
-        "float32 (5, 4)",
-        "gradients are not recorded now",
-        "is in evaluation now",
-        "requires grad",
-    ):
+    for reason in ("(3, 4)", "float32 (5, 4)", "gradients are not recorded now", "is in evaluation", "requires grad"):
         assert reason in text, text
 
 
 def test_what_is_returned_and_taken_may_be_a_tree():
     @compile
     def f(batch, scale=None, **rest):
-        return {
-            "sum": batch["a"] + batch["b"][0],
-            "list": [batch["a"] * 2, (rest["c"], 3, "text", None)],
-            "n": len(rest),
-        }
-
+        listed = [batch["a"] * 2, (rest["c"], 3, "text", None)]
+        return {"sum": batch["a"] + batch["b"][0], "list": listed, "n": len(rest)}
     a, b, c = rows(5, 1), rows(5, 2), rows(5, 3)
     for _ in range(2):
         out = f({"a": a, "b": [b]}, c=c)
@@ -287,9 +277,8 @@ def test_an_optimizer_that_was_loaded_goes_on():
 def test_a_python_number_in_an_optimizer_that_is_counted_goes_on():
     def script(step, model, opt):
         losses = [step(rows(5, k), labels()) for k in range(4)]
-        assert {type(s["step"]) for s in opt.state.values()} == {int} and opt.state[next(model.parameters())][
-            "step"
-        ] == 4
+        assert {type(s["step"]) for s in opt.state.values()} == {int}
+        assert opt.state[next(model.parameters())]["step"] == 4
         return losses
     both(script)
 
@@ -460,7 +449,7 @@ def test_an_error_inside_leaves_everything_as_it_was(wrong):
         assert untouched() == clean
         assert all(p.grad is g for p, g in zip(model.parameters(), grads))
         assert all(type(p.array) is np.ndarray for p in model.parameters())
-        all_same(list(everything(model, opt))[:len(before)], before)
+        all_same(everything(model, opt)[:len(before)], before)
     assert step.runs == []
 
 

@@ -83,8 +83,9 @@ def test_a_process_that_never_saw_the_python_goes_on_training(tmp_path):
     G.save(tmp_path / "g.md", fetches, session)
     np.savez(tmp_path / "feeds.npz", **numbers())
     here = [session.run([fetches["loss"], fetches["train"], fetches["grow"]], numbers())[0] for _ in range(3)]
-    subprocess.run([sys.executable, "-c", CHILD, *(str(tmp_path / n) for n in ("g.md", "feeds.npz", "out.npz"))], check=True,
-                   cwd="/", env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])})
+    files = [str(tmp_path / n) for n in ("g.md", "feeds.npz", "out.npz")]
+    subprocess.run([sys.executable, "-c", CHILD, *files], check=True, cwd="/",
+                   env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])})
     all_same(list(np.load(tmp_path / "out.npz").values()), here)
 
 
@@ -107,7 +108,7 @@ def test_a_session_may_save_inside_the_block(tmp_path):
         same(G.load(tmp_path / "g.md").run("y", {"x": np.zeros((1, 3))}), np.full((1, 3), 1 / 3))
 
 
-@pytest.mark.parametrize("name", ["class", "lambda", "größe", "a b", "1", "np", "v1", "x.y", "None", "__import__('os')"])
+@pytest.mark.parametrize("name", ["class", "lambda", "größe", "a b", "1", "np", "v1", "x.y", "None", "print()"])
 def test_any_name_may_be_fed_after_loading(tmp_path, name):
     builder = G.Builder()
     with builder.as_default():
@@ -124,7 +125,8 @@ def test_wrong_names_and_feeds_after_loading(tmp_path):
     session, fetches = trained()
     G.save(tmp_path / "g.md", fetches, session)
     saved = G.load(tmp_path / "g.md")
-    for call, words in ((lambda: saved.run("q"), "no fetch called 'q'"), (lambda: saved.run("loss", {"q": 1}), "called 'q'"),
+    for call, words in ((lambda: saved.run("q"), "no fetch called 'q'"),
+                        (lambda: saved.run("loss", {"q": 1}), "no placeholder called 'q'"),
                         (lambda: saved.run("loss", {"x": np.ones((5, 4))}), "'y' is needed"),
                         (lambda: saved.run("loss", {"x": np.ones((5, 4)), "y": np.ones(4, int)}), "another shape")):
         with pytest.raises(FeedError, match=words):
@@ -225,10 +227,10 @@ def test_an_op_that_is_not_there(tmp_path):
         G.load(small(tmp_path / "g.md", change))
 
 
-EVIL = ["__import__('os').system('true')", "().__class__", "n0.real", "[n0]", "n0 if n0 else 1", "lambda: 1", "n0 or 1", "f'{n0}'",
-        "(n0 := 3)", "n0[0]", "min.__class__", "'a' * n0", "exit()", "print(1)", "min(n0, *[1])", "min(key=n0)", "10**10**10",
-        "n0\nimport os", "n0; 1", "", "n0 +", "__builtins__", "True and n0", "-" * 100_000 + "1", "9" * 5000, "(" * 300 + ")" * 300,
-        "min(min, 1)", "2**(2**n0)", "x.shape"]
+EVIL = ["__import__('os').system('true')", "().__class__", "n0.real", "[n0]", "n0 if n0 else 1", "lambda: 1", "n0 or 1",
+        "f'{n0}'", "(n0 := 3)", "n0[0]", "min.__class__", "'a' * n0", "exit()", "print(1)", "min(n0, *[1])",
+        "min(key=n0)", "10**10**10", "n0\nimport os", "n0; 1", "", "n0 +", "__builtins__", "True and n0",
+        "-" * 100_000 + "1", "9" * 5000, "(" * 300 + ")" * 300, "min(min, 1)", "2**(2**n0)", "x.shape"]
 
 
 @pytest.mark.parametrize("text", EVIL, ids=range(len(EVIL)))
@@ -244,7 +246,7 @@ def test_a_size_that_is_more_than_arithmetic_is_refused(tmp_path, text):
         G.load(small(tmp_path / "g.md", change))
 
 
-@pytest.mark.parametrize("text", ["n0", "n0 * 3 + 1", "1 / n0", "(n0 - 2) // 2 % 3", "-n0", "n0 ** 0.5", "max(n0 - min(1, n0), 0)",
-                                  "größe * 2", "min(n0, 4)"])
+@pytest.mark.parametrize("text", ["n0", "n0 * 3 + 1", "1 / n0", "(n0 - 2) // 2 % 3", "-n0", "n0 ** 0.5", "größe * 2",
+                                  "max(n0 - min(1, n0), 0)", "min(n0, 4)"])
 def test_arithmetic_is_let_through(text):
     assert harmless(text) == text

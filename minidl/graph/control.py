@@ -11,7 +11,7 @@ from .. import autograd, ops
 from .. import functions as md
 from ..autograd import enable_grad
 from ..errors import GradientError, ShapeError, message
-from ..tensor import Node, Tensor, apply, clock, mode, watchers, wrap
+from ..tensor import Node, Tensor, apply, clock, mode, noted, watchers, wrap
 from .ir import Graph, evaluate
 from .symbols import PLACEHOLDER, SOURCES, Symbol, new_node, source_node
 from .trace import graph_op
@@ -229,7 +229,7 @@ def while_loop(cond, body, loop_vars):
     wanted = sum(1 << k for k, x in enumerate(tensors) if x.requires_grad)
     for out in outs if wanted and mode.recording else []:                  # who asks for a gradient shall be told
         if out.dtype.kind == "f":
-            plan = loop.plan(1 << len(tensors) | wanted)
-            out.node = Node(loop, tuple(x.node or x for x in tensors), {}, None, plan, out.shape, out.dtype)
+            plan = loop.plans[1 << len(tensors) | wanted]
+            out.node = noted(loop, [x.node or x for x in tensors], {}, plan, out)
             out.requires_grad = True
     return outs

@@ -58,7 +58,7 @@ class Builder:
         if name not in self._sizes:
             if not name.isidentifier() or keyword.iskeyword(name) or name in WORDS:
                 raise ArgumentError(message(f"placeholder: an open size cannot have the name {name!r}.",
-                                            [("taken", ", ".join(sorted(WORDS)))], "a name that Python allows, 'batch'."))
+                                            [("taken", ", ".join(sorted(WORDS)))], "a name of Python's, 'batch'."))
             if len(self._sizes) == len(EXAMPLES):
                 raise ArgumentError(f"placeholder: more than {len(EXAMPLES)} different open sizes.")
             self._sizes[name] = Size(EXAMPLES[len(self._sizes)], name)
