@@ -27,6 +27,10 @@ On a busy machine two threads wait for each other whenever one of them loses its
 alike in that waiting: wide quartiles, or ratios that all are near 1. The report names the load that it met and warns
 where the baseline's own time varied; `--threads 1` suffers less.
 
+`--device cuda` measures the networks (a) to (d) on a GPU, minidl on CuPy beside PyTorch. What a step asks of a
+GPU is done later, so each turn ends when the GPU has finished, and begins when it has nothing left to do. The steps of
+a turn may queue up, as in any training. TF32 is off: it is not float32.
+
 Two measurements are not of speed: (f) is the fastest of many fresh `python -c "import numpy, minidl"` minus the
 fastest of as many `python -c "import numpy"`, in turns; (g) is how far ten steps of (b) raise the peak memory of a
 fresh process over that after the imports.
@@ -35,3 +39,7 @@ PyTorch need not live in the same environment: `--python torch=/path/to/python` 
 for one library, `--python /path/to/python` for all but minidl; it needs NumPy and the library, nothing else. The
 environment variable MINIDL_BENCH_PYTHON holds the same, separated by commas.
 """
+
+
+class Missing(Exception):
+    """Nothing wrong: the library, the op or the device is not there."""

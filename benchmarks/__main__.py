@@ -16,18 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from . import report
+from . import Missing, report
 from .libraries import LIBRARIES
-from .workloads import STEPS, WORKLOADS, draw
+from .workloads import ON_GPU, STEPS, WORKLOADS, draw
 
 ROOT = Path(__file__).resolve().parent.parent
 TOLERANCE, COMPARED = 1e-3, 5                  # of the losses, and how many of them
 MEMORY_STEPS, MEMORY_RUNS = 10, 3
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-
-
-class Missing(Exception):
-    """Nothing wrong: the library or the op is not there."""
 
 
 class Failed(Exception):
@@ -48,10 +44,10 @@ def environment(threads):
 class Worker:
     """A process that answers questions about one library (worker.py)."""
 
-    def __init__(self, name, python, threads, timeout):
+    def __init__(self, name, python, threads, timeout, device="cpu"):
         self.name, self.timeout, self.answers = name, timeout, queue.Queue()
         self.log = tempfile.TemporaryFile("w+")
-        command = [python, "-m", "benchmarks.worker", name, str(threads)]
+        command = [python, "-m", "benchmarks.worker", name, str(threads), device]
         try:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment(threads), text=True, stderr=self.log,
                                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
@@ -122,7 +118,7 @@ class Bench:
     def __init__(self, options, folder):
         self.options, self.folder = options, Path(folder)
         self.workers, self.files = {}, {}
-        self.found = {"versions": {}, "workloads": {}, "skipped": [], "errors": []}
+        self.found = {"device": options.device, "versions": {}, "workloads": {}, "skipped": [], "errors": []}
 
     def __enter__(self):
         for name in self.options.libraries:
@@ -148,7 +144,8 @@ class Bench:
 
     def fresh(self, name):
         """A new worker and the versions it found."""
-        worker = Worker(name, python_of(name, self.options.python), self.options.threads, self.options.timeout)
+        python = python_of(name, self.options.python)
+        worker = Worker(name, python, self.options.threads, self.options.timeout, self.options.device)
         try:
             return worker, worker.ask("import")
         except BaseException:
@@ -157,6 +154,8 @@ class Bench:
 
     def start(self, name):
         self.workers[name], self.found["versions"][name] = self.fresh(name)
+        if self.options.device != "cpu":
+            self.found["gpu"] = self.workers[name].ask("device")
 
     def file(self, workload):
         """The arrays of a workload, drawn once and written for all to read."""
@@ -327,10 +326,10 @@ def read_options(args):
     default = [e for e in os.environ.get("MINIDL_BENCH_PYTHON", "").split(",") if e]
     parser = argparse.ArgumentParser("python -m benchmarks", description="minidl beside PyTorch and the NumPy peers.",
                                      epilog="; ".join(f"({k}) {w.title}" for k, w in WORKLOADS.items()))
-    parser.add_argument("--workloads", type=names_from(WORKLOADS), default=list(WORKLOADS), metavar="a,b,...",
-                        help="listed below; all by default")
-    parser.add_argument("--libraries", type=names_from(LIBRARIES), default=list(LIBRARIES), metavar="minidl,...",
-                        help=", ".join(LIBRARIES))
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where the networks are trained")
+    parser.add_argument("--workloads", type=names_from(WORKLOADS), metavar="a,b,...",
+                        help="listed below; all by default, on a GPU a,b,c,d")
+    parser.add_argument("--libraries", type=names_from(LIBRARIES), metavar="minidl,...", help=", ".join(LIBRARIES))
     parser.add_argument("--python", action="append", default=default, metavar="[LIBRARY=]PATH",
                         help="another interpreter, for one library or for all but minidl")
     parser.add_argument("--rounds", type=int, default=15)
@@ -342,6 +341,14 @@ def read_options(args):
     parser.add_argument("--plot", metavar="FILE.png", help="bars of the ratios (needs matplotlib)")
     options = parser.parse_args(args)
     options.python = interpreters(options.python)
+    there = [name for name, library in LIBRARIES.items() if options.device in library.devices]
+    options.libraries = options.libraries or there
+    options.workloads = options.workloads or list(WORKLOADS if options.device == "cpu" else ON_GPU)
+    elsewhere = [name for name in options.libraries if name not in there]
+    if elsewhere:
+        parser.error(f"--device {options.device}: {', '.join(elsewhere)} is measured on the CPU only")
+    if options.device != "cpu" and not set(options.workloads) <= set(STEPS):
+        parser.error(f"--device {options.device}: (f) and (g) are measured on the CPU only")
     return options
 
 

@@ -7,7 +7,8 @@ loss, as anything that `float` understands:
     chain(x)                            the thousand tiny ops
 
 Where a method is missing, the library has no op for it. SGD is v <- 0.9 v + g, p <- p - 0.01 v; Adam is that
-of its paper, with epsilon added after the correction.
+of its paper, with epsilon added after the correction. `devices` says where a library is measured; its `synchronize`
+returns when the device has done all that was asked for.
 """
 import math
 import types
@@ -15,22 +16,57 @@ from importlib import import_module
 
 import numpy as np
 
+from . import Missing
 from .workloads import ADAM_RATE, BETAS, CHAIN_RATE, EPS, LINKS, MOMENTUM, RATE, SCALE, SHIFT
 
 # Python numbers become float64 arrays in some libraries, and would turn all that follows into float64.
 SCALE32, SHIFT32 = np.float32(SCALE), np.float32(SHIFT)
 
 
-class Torch:
+class Library:
+    """What most have in common: they compute on the CPU, and have done so when they return."""
+
+    devices = ("cpu",)
+
+    def versions(self):
+        """Versions that matter besides the library's own."""
+        return {}
+
+    def device_name(self):
+        """The device, as its maker calls it."""
+        return "CPU"
+
+    def synchronize(self):
+        """Wait for the device."""
+
+
+class Torch(Library):
     """PyTorch, and whatever is spelled like it."""
 
-    module = "torch"
+    module, devices = "torch", ("cpu", "cuda")
 
-    def __init__(self, threads):
-        self.torch = import_module(self.module)
+    def __init__(self, threads, device="cpu"):
+        self.torch, self.device = import_module(self.module), device
         self.optim = import_module(self.module + ".optim")
-        if hasattr(self.torch, "set_num_threads"):
-            self.torch.set_num_threads(threads)
+        self.set_up(threads)
+
+    def set_up(self, threads):
+        """Same means: so many threads; on a GPU, products of float32 numbers and not of rounded ones."""
+        self.torch.set_num_threads(threads)
+        if self.device == "cuda":
+            if not self.torch.cuda.is_available():
+                raise Missing("it finds no GPU")
+            self.torch.backends.cuda.matmul.allow_tf32 = self.torch.backends.cudnn.allow_tf32 = False
+
+    def versions(self):
+        return {"cuda": self.torch.version.cuda} if self.device == "cuda" else {}
+
+    def device_name(self):
+        return self.torch.cuda.get_device_name()
+
+    def synchronize(self):
+        if self.device == "cuda":
+            self.torch.cuda.synchronize()
 
     def prepare(self, model, x):
         return model, x
@@ -39,8 +75,8 @@ class Torch:
         torch, loss_of = self.torch, self.torch.nn.functional.cross_entropy
         model = torch.nn.Sequential(*[self.layer(*layer) for layer in workload.layers])
         model.load_state_dict({name: torch.tensor(w) for name, w in zip(model.state_dict(), weights)})
-        model, x = self.prepare(model, torch.tensor(x))
-        y, optimizer = torch.tensor(y), self.optimizer(workload.optimizer, model.parameters())
+        model, x = self.prepare(model.to(self.device), torch.tensor(x, device=self.device))
+        y, optimizer = torch.tensor(y, device=self.device), self.optimizer(workload.optimizer, model.parameters())
 
         def step():
             loss = loss_of(model(x), y)
@@ -66,7 +102,7 @@ class Torch:
         return nn.MaxPool2d(setting) if kind == "pool" else {"relu": nn.ReLU, "flatten": nn.Flatten}[kind]()
 
     def chain(self, x):
-        tanh, x = self.torch.tanh, self.torch.tensor(x, requires_grad=True)
+        tanh, x = self.torch.tanh, self.torch.tensor(x, device=self.device, requires_grad=True)
         optimizer = self.optim.SGD([x], lr=CHAIN_RATE)
 
         def step():
@@ -106,6 +142,26 @@ class ChannelsLast(Torch):
 class Minidl(Torch):
     module = "minidl"
 
+    def set_up(self, threads):
+        from minidl import backend
+        try:
+            self.backend = backend.get(self.device)
+        except self.torch.errors.DeviceError as error:
+            raise Missing(str(error).splitlines()[0]) from None
+
+    def versions(self):
+        if self.device != "cuda":
+            return {}
+        cupy = self.backend.xp
+        number = cupy.cuda.runtime.runtimeGetVersion()            # 13010 for 13.1
+        return {"cupy": cupy.__version__, "cuda": f"{number // 1000}.{number % 1000 // 10}"}
+
+    def device_name(self):
+        return self.backend.xp.cuda.runtime.getDeviceProperties(0)["name"].decode()
+
+    def synchronize(self):
+        self.backend.synchronize()
+
 
 class MinidlCompiled(Minidl):
     """minidl's step, recorded once by `md.compile` and run as a program from then on."""
@@ -120,9 +176,11 @@ class MinidlCompiled(Minidl):
 class MinidlNumba(MinidlCompiled):
     """The same with compiled kernels, which numba makes."""
 
-    def __init__(self, threads):
+    devices = ("cpu",)
+
+    def set_up(self, threads):
         import_module("numba")
-        super().__init__(threads)
+        super().set_up(threads)
         self.torch.use_kernels("numba")
 
 
@@ -194,10 +252,10 @@ def links(tanh, h):
     return h
 
 
-class Mygrad:
+class Mygrad(Library):
     module = "mygrad"
 
-    def __init__(self, threads):
+    def __init__(self, threads, device="cpu"):
         self.mg, self.nnet = import_module("mygrad"), import_module("mygrad.nnet")
         self.mg.turn_memory_guarding_off()            # its documentation: faster, once the code is known to be right
 
@@ -232,10 +290,10 @@ class Mygrad:
         return step
 
 
-class Autograd:
+class Autograd(Library):
     module = "autograd"                               # it has no convolution fit for a batch: no (b), no (c)
 
-    def __init__(self, threads):
+    def __init__(self, threads, device="cpu"):
         self.np, self.value_and_grad = import_module("autograd.numpy"), import_module("autograd").value_and_grad
 
     def network(self, workload, x, y, weights):
@@ -280,10 +338,10 @@ class Autograd:
         return step
 
 
-class Dezero:
+class Dezero(Library):
     module = "dezero"
 
-    def __init__(self, threads):
+    def __init__(self, threads, device="cpu"):
         vars(np).setdefault("int", int)               # DeZero 0.0.13 was written for NumPy 1
         self.dezero, self.F = import_module("dezero"), import_module("dezero.functions")
         # NumPy 1 took a number's dtype from the array beside it; NumPy 2 would make all gradients float64 here.

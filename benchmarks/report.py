@@ -80,7 +80,8 @@ def about(found):
     words = [f"{name} {' / '.join(dict.fromkeys(each))}" for name, each in versions.items()]
     load = "" if m["load_at_start"] is None else f"; load average at the start {m['load_at_start']:.1f}"
     busy = ": the machine was busy with other work, see --threads 1" if (m["load_at_start"] or 0) > 0.7 else ""
-    place = f"{m['date']}, {m['cpu']}, {m['cores']} cores, threads used: {m['threads']}, {m['system']}"
+    gpu = f"{found['gpu']} (TF32 off), " if "gpu" in found else ""
+    place = f"{m['date']}, {gpu}{m['cpu']}, {m['cores']} cores, threads used: {m['threads']}, {m['system']}"
     return f"{place}; {', '.join(words)}{load}{busy}."
 
 

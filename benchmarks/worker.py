@@ -1,8 +1,9 @@
 """One process of one library: reads a question a line, writes an answer a line, both JSON.
 
-    python -m benchmarks.worker torch 2
+    python -m benchmarks.worker torch 2 cpu
 
     {"do": "import"}                                       -> versions
+    {"do": "device"}                                       -> the device's name
     {"do": "losses", "workload": w, "file": f, "steps": n} -> the first n losses, from the first weights
     {"do": "time",   "workload": w, "file": f, "steps": n} -> seconds a step, from the first weights, warmed up
     {"do": "memory", "workload": w, "file": f, "steps": n} -> MiB by which n steps raise the peak
@@ -18,16 +19,14 @@ import time
 import traceback
 from importlib import import_module, metadata
 
+from . import Missing
+
 WARM_UP = 3
 
 
-class Missing(Exception):
-    """The library is not installed, or has no op for the workload."""
-
-
 class Worker:
-    def __init__(self, name, threads):
-        self.name, self.threads, self.library = name, threads, None
+    def __init__(self, name, threads, device):
+        self.name, self.threads, self.device, self.library = name, threads, device, None
 
     def do_import(self):
         module = self.name.partition("-")[0]
@@ -35,16 +34,20 @@ class Worker:
             if module != "dezero":                    # which needs help first: see libraries.py
                 import_module(module)                 # before NumPy, as a library may prepare the ground for it
             from .libraries import LIBRARIES
-            self.library = LIBRARIES[self.name](self.threads)
+            self.library = LIBRARIES[self.name](self.threads, self.device)
         except ImportError as error:
             raise Missing(f"not installed here ({error})") from None
-        return {"python": platform.python_version(), "numpy": metadata.version("numpy"), module: self.version(module)}
+        return {"python": platform.python_version(), "numpy": metadata.version("numpy"), module: self.version(module),
+                **self.library.versions()}
 
     def version(self, module):
         try:
             return metadata.version(module)
         except metadata.PackageNotFoundError:         # a checkout that is only on the path
             return import_module(module).__version__
+
+    def do_device(self):
+        return self.library.device_name()
 
     def build(self, workload, file):
         from .workloads import WORKLOADS, load
@@ -65,9 +68,11 @@ class Worker:
         for _ in range(WARM_UP):
             step()
         gc.collect()
+        self.library.synchronize()
         start = time.perf_counter()
         for _ in range(steps):
             step()
+        self.library.synchronize()
         return (time.perf_counter() - start) / steps
 
     def do_memory(self, workload, file, steps):
@@ -100,10 +105,10 @@ def peak_mib():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def main(name, threads):
+def main(name, threads, device):
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)                                     # what a library prints must not be taken for an answer
-    worker = Worker(name, int(threads))
+    worker = Worker(name, int(threads), device)
     for line in sys.stdin:
         print(json.dumps(worker.answer(json.loads(line))), file=answers, flush=True)
 

@@ -48,7 +48,7 @@ WORKLOADS = {
     "f": Workload("import, over NumPy's", "import"),
     "g": Workload("peak memory of ten steps of (b)", "memory"),
 }
-STEPS = "abcde"                                # those that are a step to be timed
+STEPS, ON_GPU = "abcde", "abcd"                # those that are a step to be timed; those large enough for a GPU
 
 
 def draw(name, seed=0):

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 import minidl as md
-from benchmarks import report
+from benchmarks import Missing, report
 from benchmarks.__main__ import Failed, Worker, compare, interpreters, main, python_of, ratios
 from benchmarks.libraries import UPDATES, Minidl, bent_quarters, scan
-from benchmarks.workloads import WORKLOADS, draw
+from benchmarks.worker import Worker as Inside
+from benchmarks.workloads import ON_GPU, WORKLOADS, draw
+from tests.fake_device import no_transfers
 
 QUICK = ["--workloads", "e", "--libraries", "minidl", "--rounds", "2", "--seconds", "0.005", "--timeout", "30"]
 
@@ -60,6 +62,45 @@ def test_the_networks_learn(name):
     assert 2 < first < 3 and last < first
 
 
+# ---------------------------------------------------------------------- on a GPU
+@pytest.mark.parametrize("name", ON_GPU)
+def test_the_networks_train_on_a_device_without_a_copy_in_between(name, fake):
+    arrays = draw(name)
+    x, y, weights = arrays.pop("x"), arrays.pop("y"), list(arrays.values())
+    there, here = [Minidl(1, device).network(WORKLOADS[name], x, y, weights) for device in ("fake", "cpu")]
+    with no_transfers():
+        losses = [there() for _ in range(3)]
+    np.testing.assert_allclose([loss.host_array() for loss in losses], [float(here()) for _ in range(3)], 1e-5)
+
+
+def test_a_turn_begins_and_ends_when_the_device_has_nothing_left_to_do(tmp_path, fake):
+    np.savez(tmp_path / "a.npz", **draw("a"))
+    events, worker = [], Inside("minidl", 1, "fake")
+    assert "answer" in worker.answer({"do": "import"})
+    network = worker.library.network
+    fake.synchronize = lambda: events.append("wait")
+    worker.library.network = lambda *args: (lambda step: lambda: events.append("step") or step())(network(*args))
+    assert "answer" in worker.answer({"do": "time", "workload": "a", "file": str(tmp_path / "a.npz"), "steps": 2})
+    assert events == ["step"] * 3 + ["wait", "step", "step", "wait"]
+
+
+def test_a_gpu_that_is_not_there_is_no_error(monkeypatch):
+    def find():
+        raise md.errors.DeviceError("device: no GPU here.\nTry: another one.")
+    monkeypatch.setattr(md.backend, "_find_cuda", find)
+    monkeypatch.delitem(md.backend._backends, "cuda", raising=False)
+    with pytest.raises(Missing, match="device: no GPU here.$"):
+        Minidl(1, "cuda")
+
+
+@pytest.mark.parametrize("args", ["--workloads g", "--libraries minidl,dezero", "--libraries minidl-numba"])
+def test_what_a_gpu_is_not_asked_for(args, capsys):
+    with pytest.raises(SystemExit):
+        main(["--device", "cuda", *args.split()])
+    assert "CPU only" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------- the peers
 def test_the_loop_over_time_that_peers_share_is_an_lstm():
     x, y, w_ih, w_hh, b_ih, b_hh, *_ = draw("d").values()
 
