@@ -1,21 +1,15 @@
 """What all pictures have in common: one set of colours, one look, and words for those who cannot see them.
 
-Blue is positive, vermilion is negative, and nothing is told by colour alone. The two were chosen to
-stay apart for colour-blind readers and to be readable as text on white.
+The colours are those of theme.py; here they are matplotlib's.
 """
 import io
 
-POSITIVE, NEGATIVE = "#0B63A5", "#C4500A"
-INK, PAPER, GRID = "#1a1a1a", "#ffffff", "#d8d8d8"
-# Lines of one plot, told apart by dash and label as well (Okabe & Ito's palette without yellow).
-LINES = [
-    ("#0072B2", "-"),
-    ("#D55E00", "--"),
-    ("#009E73", "-."),
-    ("#CC79A7", ":"),
-    ("#56B4E9", (0, (5, 1))),
-    ("#E69F00", (0, (3, 1, 1, 1))),
-]
+from .theme import LIGHT
+
+POSITIVE, NEGATIVE, BROKEN = LIGHT.positive, LIGHT.negative, LIGHT.broken
+INK, PAPER, GRID = LIGHT.ink, LIGHT.paper, LIGHT.grid
+# Lines of one plot, told apart by dash and label as well.
+LINES = list(zip(LIGHT.lanes, ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))))
 STYLE = {
     "figure.dpi": 100, "font.size": 10, "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": False, "grid.color": GRID,

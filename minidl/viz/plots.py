@@ -17,9 +17,7 @@ import numpy as np
 
 from ..errors import ArgumentError, ShapeError, message
 from ..tensor import Tensor
-from .picture import GRID, INK, LINES, NEGATIVE, PAPER, POSITIVE, Picture, canvas
-
-BROKEN = "#FF00FF"
+from .picture import BROKEN, GRID, INK, LINES, NEGATIVE, PAPER, POSITIVE, Picture, canvas
 
 
 def numbers(x):
