@@ -13,9 +13,11 @@ LESSONS := $(wildcard notebooks/*.ipynb)
 NBVAL   := -p tests.nbval_ipc --nbval --nbval-current-env --nbval-cell-timeout=300 \
            --nbval-sanitize-with tests/nbval_sanitize.cfg
 
+NBVAL_RUN := $(subst --nbval ,--nbval-lax ,$(NBVAL))
+
 .DEFAULT_GOAL := help
-.PHONY: help lab test check check-style check-types check-layers check-notebooks \
-        test-unit test-doctests test-notebooks test-long notebooks bench clean
+.PHONY: help lab test check check-style check-types check-layers check-notebooks check-exercises \
+        test-unit test-doctests test-notebooks test-long notebooks exercises bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -25,7 +27,7 @@ lab: .venv/.lab  ## open the course in JupyterLab; ARGS="--no-browser --port 889
 
 test: test-unit test-doctests test-notebooks  ## everything quick: unit tests, doctests, lessons
 
-check: check-style check-types check-layers check-notebooks  ## all that needs no run (-k: all faults at once)
+check: check-style check-types check-layers check-notebooks check-exercises  ## all that needs no run (-k: all faults at once)
 
 check-style: .venv/.test  ## ruff, on code and lessons
 	$(PY) -m ruff check .
@@ -39,6 +41,9 @@ check-layers: .venv/.test  ## who may import whom
 check-notebooks: .venv/.test  ## the lessons at rest
 	$(PY) tools/lint_notebooks.py
 
+check-exercises: .venv/.test  ## whether exercises/ is what solutions/ gives
+	$(PY) tools/make_exercises.py --check
+
 # The workers fill the cores already; threads inside the matrix products would only get in each other's way.
 test-unit: export OMP_NUM_THREADS ?= 1
 test-unit: .venv/.test  ## the unit tests (ARGS="-k conv2d" for some of them)
@@ -49,11 +54,15 @@ test-doctests: .venv/.test  ## the examples in the docstrings
 
 # Two kernels on two cores: a second BLAS thread would only wait for the first, and a busy machine makes that wait long.
 test-notebooks: export OMP_NUM_THREADS ?= 1
-test-notebooks: .venv/.test  ## run every lesson and compare with what is stored in it
+# Nobody's own progress is touched; in a solution, a check that does not pass is an error.
+test-notebooks notebooks: export MINIDL_PROGRESS := off
+test-notebooks: .venv/.test  ## run every lesson and compare with what is stored in it; run solutions and exercises
 ifeq ($(LESSONS),)
 	@echo "notebooks/ holds no lesson yet"
 else
 	$(OFFLINE) $(PYTEST) -n $(WORKERS) --dist loadfile $(NBVAL) notebooks
+	MINIDL_CHECK_RAISES=1 $(OFFLINE) $(PYTEST) -n $(WORKERS) --dist loadfile $(NBVAL_RUN) solutions
+	$(OFFLINE) $(PYTEST) -n $(WORKERS) --dist loadfile $(NBVAL_RUN) exercises
 endif
 
 test-long: .venv/.test  ## the tests marked slow
@@ -62,6 +71,9 @@ test-long: .venv/.test  ## the tests marked slow
 notebooks: export OMP_NUM_THREADS ?= 1
 notebooks: .venv/.test  ## run every lesson and store its fresh outputs (ARGS=notebooks/01_tensors.ipynb for one)
 	$(OFFLINE) $(PY) tools/run_notebooks.py $(ARGS)
+
+exercises: .venv/.test  ## make exercises/ from solutions/; what somebody has worked in is left alone
+	$(PY) tools/make_exercises.py
 
 bench: .venv/.test  ## minidl beside its peers
 	$(PY) -m benchmarks $(ARGS)

@@ -1,0 +1,135 @@
+"""When are two answers the same? Honest forms are: a list for an array, an int for a float, float32, a tensor.
+
+Not the same: another shape, other numbers, NaN where there should be none. A shape counts only as part of an answer;
+`(1,)` is not `()`.
+"""
+import collections.abc
+
+import numpy as np
+
+from ..tensor import Tensor
+
+# What each precision can give, after a few operations. The exercise's own tolerance counts where it is wider.
+ROUGH = {"float16": (1e-2, 1e-2), "float32": (1e-4, 1e-5)}
+
+
+def difference(got, expected, rtol=1e-6, atol=1e-9):
+    """What differs between two answers, in a sentence; None if nothing that matters does.
+
+    Args:
+        got, expected: arrays, tensors, numbers, strings, None, or tuples, lists and dicts of these.
+        rtol, atol: `|got - expected| <= atol + rtol * |expected|`, for float64; wider for float32.
+
+    >>> difference([1, 2], np.array([1.0, 2.0]))
+    >>> difference((1,), ())
+    'the shape is (1,), expected (0,)'
+    """
+    got, expected = plain(got), plain(expected)
+    if expected is None or isinstance(expected, str):
+        return None if type(got) is type(expected) and got == expected else f"got {brief(got)}"
+    if isinstance(expected, dict):
+        return _of_dicts(got, expected, rtol, atol)
+    numbers = as_numbers(expected)
+    if numbers is not None:
+        return _of_numbers(got, numbers, rtol, atol)
+    if isinstance(expected, list):
+        return _of_lists(got, expected, rtol, atol)
+    return None if got == expected else f"got {brief(got)}"
+
+
+def plain(x):
+    """Tensors become arrays, tuples and other sequences lists; dicts, strings and numbers stay."""
+    if isinstance(x, Tensor):
+        return x.detach().host_array()
+    if isinstance(x, dict):
+        return {key: plain(value) for key, value in x.items()}
+    if isinstance(x, np.ndarray) and x.dtype == object:
+        return plain(x.tolist())
+    if isinstance(x, (list, tuple, range, map, zip)) or isinstance(x, collections.abc.Generator):
+        return [plain(value) for value in x]
+    return x
+
+
+def as_numbers(x):
+    """`x` as an array of numbers, None if it is none: text, ragged, or something else."""
+    if isinstance(x, (str, bytes, dict, type(None))):
+        return None
+    try:
+        array = np.asarray(x)
+    except (ValueError, TypeError):
+        return None
+    return array if array.dtype.kind in "biufc" else None
+
+
+def precision(x):
+    """The least precise kind of float in an answer, as a name."""
+    parts = x if isinstance(x, list) else [x]
+    kinds = {precision(p) if isinstance(p, list) else str(getattr(p, "dtype", "")) for p in parts}
+    return next((kind for kind in ROUGH if kind in kinds), "float64")
+
+
+def mismatches(got, expected, rtol, atol):
+    """True where two arrays of one shape differ by more than is allowed."""
+    with np.errstate(all="ignore"):
+        return ~np.isclose(got, expected, rtol=rtol, atol=atol, equal_nan=True)
+
+
+def _of_numbers(got, expected, rtol, atol):
+    array = as_numbers(got)
+    if array is None:
+        return f"expected numbers, got {brief(got)}"
+    if array.dtype.kind == "c" and expected.dtype.kind != "c":
+        return "the numbers are complex, expected real ones"
+    if isinstance(got, list) and array.size == expected.size == 0 and array.shape == expected.shape[:array.ndim]:
+        return None                                      # lists cannot say how long the rows are that they do not have
+    if array.shape != expected.shape:
+        return f"the shape is {array.shape}, expected {expected.shape}"
+    rough = ROUGH.get(precision(got), (0, 0)) if array.dtype.kind == expected.dtype.kind == "f" else (0, 0)
+    wrong = mismatches(array, expected, max(rtol, rough[0]), max(atol, rough[1]))
+    if not wrong.any():
+        return None
+    if not expected.ndim:
+        return "the number differs"
+    place = tuple(int(i) for i in np.argwhere(wrong)[0])
+    where = ", ".join(map(str, place))
+    count = f"{wrong.sum()} of {wrong.size} numbers differ" if wrong.size > 1 else "the number differs"
+    return f"{count}, first at [{where}]: {shown(array[place])}, expected {shown(expected[place])}"
+
+
+def _of_lists(got, expected, rtol, atol):
+    if not isinstance(got, (list, np.ndarray)):
+        return f"expected {len(expected)} values, got {brief(got)}"
+    if len(got) != len(expected):
+        return f"{len(got)} values, expected {len(expected)}"
+    return _first(enumerate(zip(got, expected)), rtol, atol)
+
+
+def _of_dicts(got, expected, rtol, atol):
+    if not isinstance(got, dict):
+        return f"expected a dict, got {brief(got)}"
+    if got.keys() != expected.keys():
+        return f"the keys are {sorted(map(str, got))}, expected {sorted(map(str, expected))}"
+    return _first(((repr(key), (got[key], expected[key])) for key in expected), rtol, atol)
+
+
+def _first(pairs, rtol, atol):
+    """The first difference among named pairs."""
+    for name, (one, other) in pairs:
+        if reason := difference(one, other, rtol, atol):
+            return f"in value {name}: {reason}"
+    return None
+
+
+def shown(number):
+    """A number as people write it.
+
+    >>> shown(np.float64(2.0)), shown(1 / 3)
+    ('2', '0.333333')
+    """
+    return str(bool(number)) if isinstance(number, (bool, np.bool_)) else f"{number:.6g}"
+
+
+def brief(x, width=60):
+    """A value in one short line."""
+    text = " ".join(repr(x).split())
+    return text if len(text) <= width else text[: width - 3] + "..."

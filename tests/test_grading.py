@@ -1,0 +1,781 @@
+"""The machinery of the exercises: verdicts, time limits, the record, help, and answers at work.
+
+Each part on an exercise made here; the real ones are looked at in test_exercises.py.
+"""
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import nbformat
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl.errors import ArgumentError
+from minidl.grading import (
+    Exercise,
+    answers,
+    check,
+    drawing,
+    examine,
+    export_progress,
+    find,
+    help,
+    hint,
+    import_progress,
+    limit,
+    progress,
+    record,
+    sheets,
+    solution,
+    use,
+    whose,
+)
+from minidl.grading.allowed import offence
+from minidl.grading.cases import case, counted
+from minidl.grading.checking import attempt, own_lines
+from minidl.grading.compare import difference
+from minidl.grading.dashboard import Dashboard
+from minidl.grading.exercise import order, registry
+from minidl.grading.verdict import written
+from tools import make_exercises
+
+TABLE = counted(2, 3)
+
+
+@pytest.fixture(autouse=True)
+def _own_record(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINIDL_PROGRESS", str(tmp_path / "progress.jsonl"))
+    monkeypatch.delenv("MINIDL_CHECK_RAISES", raising=False)
+    monkeypatch.setattr(help, "_taken", {})
+    answers.passed.clear()
+    yield
+    answers.passed.clear()
+    for op in [name for name, kernel in md.backend.cpu.kernels.items() if getattr(kernel, "owner", "") == "your"]:
+        del md.backend.cpu.kernels[op]
+
+
+@pytest.fixture
+def double():
+    """An exercise: twice a table, an error for one that is empty."""
+    exercise = Exercise("99.1", "Twice", points=2, stars=1, minutes=2, seconds=0.3, hints=("first", "second", "third"))
+
+    @exercise.reference
+    def right(x):
+        if not x.size:
+            raise ValueError("empty")
+        return 2 * x
+
+    @exercise.cases
+    def _(rng):
+        yield case(TABLE)
+        yield case(np.zeros(0))
+        yield case(rng.normal(size=3))
+
+    @exercise.mistake("This is the square.")
+    def _(x):
+        return right(x) * x / 2
+
+    @exercise.mistake("An empty table is an error.")
+    def _(x):
+        return 2 * x
+
+    @exercise.mistake("The sign is wrong.")
+    def _(x):
+        return -right(x)
+
+    yield exercise
+    del registry["99.1"]
+
+
+def twice(x):
+    if not x.size:
+        raise ValueError("nothing there")
+    return 2 * x
+
+
+# --- verdicts ---------------------------------------------------------------------------------------------------------
+
+
+def test_right(double):
+    verdict = examine("99.1", twice)
+    assert (verdict.state, verdict.points, verdict.passed, verdict.cases) == ("right", 2, 3, 3)
+    assert verdict.text == "✓ 99.1 Twice — right: 2 points"
+
+
+def test_wrong_shows_the_case_and_both_values(double):
+    verdict = examine("99.1", lambda x: twice(x) + 1)
+    assert (verdict.state, verdict.points, verdict.mistake, verdict.passed) == ("wrong", 0, "", 1)
+    assert verdict.text.splitlines() == [
+        "✗ 99.1 Twice — not yet right",
+        "    x         [[1. 2. 3.]",
+        "               [4. 5. 6.]]",
+        "    got       [[ 3.  5.  7.]",
+        "               [ 9. 11. 13.]]",
+        "    expected  [[ 2.  4.  6.]",
+        "               [ 8. 10. 12.]]",
+        "    because   6 of 6 numbers differ, first at [0, 0]: 3, expected 2",
+        '    help      hint("99.1")']
+
+
+def test_a_known_mistake_is_named(double):
+    verdict = examine("99.1", lambda x: twice(x) * x / 2)
+    assert (verdict.mistake, verdict.sure) == ("This is the square.", True)
+    assert "so        This is the square." in verdict.text
+
+
+def test_a_mistake_that_explains_only_a_part_is_said_with_care(double):
+    verdict = examine("99.1", lambda x: -2 * x)                       # the sign, and no error for the empty table
+    assert (verdict.mistake, verdict.sure) == ("The sign is wrong.", False)
+    assert "Perhaps this: The sign is wrong." in verdict.text
+
+
+def test_an_error_that_should_come(double):
+    verdict = examine("99.1", lambda x: 2 * x)
+    assert (verdict.state, verdict.mistake) == ("wrong", "An empty table is an error.")
+    assert "expected  an error: ValueError" in verdict.text
+
+    def other_error(x):
+        if not x.size:
+            raise KeyError("no")
+        return 2 * x
+    assert examine("99.1", other_error).fault == "it raised KeyError, another kind of error than expected"
+
+    def finer_error(x):
+        if not x.size:
+            raise md.errors.ShapeError("no")                          # a ValueError, too
+        return 2 * x
+    assert examine("99.1", finer_error).right
+
+
+def test_a_crash_shows_the_learners_line_and_no_other(double):
+    def helper(x):
+        return np.linalg.inv(x)                                       # the learner's last line
+
+    verdict = examine("99.1", lambda x: helper(x))
+    assert verdict.state == "crashed"
+    assert [source for _, _, source in verdict.outcome.lines][-1].startswith("return np.linalg.inv(x)")
+    assert "LinAlgError" in verdict.text and "return np.linalg.inv(x)" in verdict.text
+    assert "site-packages" not in verdict.text and "grading" not in verdict.text
+
+
+def test_a_crash_without_a_line_of_the_learners(double):
+    verdict = examine("99.1", lambda: 0)
+    assert verdict.state == "crashed" and "takes 0 positional arguments but 1 was given" in verdict.text
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), RecursionError(), GeneratorExit(), MemoryError(),
+                                   ExceptionGroup("a", [ValueError()])], ids=lambda e: type(e).__name__)
+def test_whatever_is_raised_is_only_a_crash(double, error):
+    def fails(x):
+        raise error
+    assert examine("99.1", fails).state == "crashed"
+
+
+def test_endless_recursion_is_a_crash(double):
+    def again(x):
+        return again(x)
+    assert examine("99.1", again).state == "crashed"
+
+
+def test_not_attempted(double):
+    def blank(x):
+        raise NotImplementedError("99.1: your turn")
+
+    for answer in (blank, None, ..., lambda x: None):
+        verdict = examine("99.1", answer)
+        assert (verdict.state, verdict.points) == ("not attempted", 0)
+    assert "Is a `return` missing?" in verdict.text
+
+
+def test_a_value_in_place_of_the_function(double):
+    assert "Give check the function itself" in examine("99.1", 3).text
+
+
+def test_an_answer_may_do_with_its_inputs_what_it_wants(double):
+    def in_place(x):
+        if not x.size:
+            raise ValueError
+        x *= 2
+        return x
+    assert examine("99.1", in_place).right
+    assert TABLE[0, 0] == 1
+
+
+def test_words_that_an_answer_may_use(double):
+    double.allowed = {"size", "ValueError"}
+    assert examine("99.1", twice).right
+    double.allowed = {"ValueError"}
+    verdict = examine("99.1", twice)
+    assert verdict.state == "wrong" and "the answer uses `size`" in verdict.text
+
+
+@pytest.mark.parametrize(("function", "said"), [
+    (lambda x: x.sum(), "uses `sum`"),
+    (lambda x: [y + 1 for y in x], "uses a loop"),
+    (lambda x: (lambda: x.sum())(), "uses `sum`"),
+    (lambda x: x @ x, None),
+    (max, None),
+])
+def test_offences(function, said):
+    assert offence(function, {"shape"}) == said
+
+
+def test_other_graders_can_ask_for_an_exception(double, monkeypatch, capsys):
+    monkeypatch.setenv("MINIDL_CHECK_RAISES", "1")
+    check("99.1", twice)
+    with pytest.raises(AssertionError, match="not yet right"):
+        check("99.1", lambda x: -twice(x))
+
+
+def test_an_exercise_that_does_not_exist():
+    with pytest.raises(ArgumentError, match="There is no exercise '01.77'") as error:
+        find("01.77")
+    assert "01.1a, 01.1b, 01.2a" in str(error.value)
+    for odd in ("00.1", "x", None, "../etc", "01.1aa"):
+        with pytest.raises(ArgumentError):
+            find(odd)
+
+
+def test_two_exercises_cannot_share_an_id(double):
+    with pytest.raises(ArgumentError):
+        Exercise("99.1", "again", points=1, stars=1, minutes=1, hints=())
+
+
+def test_order():
+    assert sorted(["01.10", "01.2b", "01.2a", "00.3"], key=order) == ["00.3", "01.2a", "01.2b", "01.10"]
+
+
+# --- many right answers, and answers that must be looked at in another way --------------------------------------------
+
+
+def test_accept_and_observe():
+    exercise = Exercise("99.2", "Any order", points=1, stars=1, minutes=1, hints=("a", "b", "c"))
+    try:
+        @exercise.reference
+        def right(ask, n):
+            return [ask(k) for k in range(n)]
+
+        @exercise.observe
+        def _(answer, n):
+            asked = []
+            result = answer(lambda k: asked.append(k) or k, n)
+            return result, len(asked)
+
+        @exercise.accept
+        def _(got, expected, n):
+            return None if sorted(got[0]) == expected[0] and got[1] == n else "not each once"
+
+        @exercise.cases
+        def _(rng):
+            yield case(4)
+
+        assert exercise.names == ["n"]
+        assert examine("99.2", lambda ask, n: [ask(k) for k in reversed(range(n))]).right
+        assert examine("99.2", lambda ask, n: [ask(0) for k in range(n)]).fault == "not each once"
+        assert not examine("99.2", lambda ask, n: list(range(n))).right
+    finally:
+        del registry["99.2"]
+
+
+# --- equality ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("got", "expected"), [
+    ([1, 2], np.array([1.0, 2.0])),
+    ((1.0, 2), [1, 2]),
+    (md.tensor([1.0, 2.0]), np.array([1.0, 2.0])),
+    (np.float32(1 / 3), 1 / 3),
+    (np.array(3), 3.0),
+    (True, 1),
+    (np.array([np.nan, np.inf]), np.array([np.nan, np.inf])),
+    ((k for k in (1, 2)), (1, 2)),
+    ([md.tensor([1.0]), 2], (np.array([1.0]), 2)),
+    ([], np.zeros((0, 3))),
+    ({"a": [1]}, {"a": np.array([1.0])}),
+    (((1, 2), (3,)), [[1, 2], [3]]),
+    ("yes", "yes"),
+    (None, None),
+    (np.array([None, 1], dtype=object), [None, 1]),
+])
+def test_honest_forms_are_the_same(got, expected):
+    assert difference(got, expected) is None
+
+
+@pytest.mark.parametrize(("got", "expected", "said"), [
+    (np.ones((2, 1)), np.ones(2), "the shape is (2, 1), expected (2,)"),
+    ([1.0], 1.0, "the shape is (1,), expected ()"),
+    (np.nan, 1.0, "the number differs"),
+    (np.inf, 1e308, "the number differs"),
+    ([1, 2, 4], [1, 2, 3], "1 of 3 numbers differ, first at [2]: 4, expected 3"),
+    (1 + 2j, 1.0, "the numbers are complex, expected real ones"),
+    ("1.0", 1.0, "expected numbers, got '1.0'"),
+    (None, 1.0, "expected numbers, got None"),
+    (np.array(["a"]), np.array([1.0]), "expected numbers, got array(['a'], dtype='<U1')"),
+    ([[1, 2], [3]], [[1, 2], [3, 4]], "expected numbers, got [[1, 2], [3]]"),
+    ([[1], [2]], [[1], [2], [3]], "the shape is (2, 1), expected (3, 1)"),
+    ([1, [2]], [1, [2, 3]], "in value 1: the shape is (1,), expected (2,)"),
+    (3, [[1], [1, 2]], "expected 2 values, got 3"),
+    ({"a": 1}, {"b": 1}, "the keys are ['a'], expected ['b']"),
+    ({"a": 1}, {"a": 2}, "in value 'a': the number differs"),
+    ("no", "yes", "got 'no'"),
+    (1, None, "got 1"),
+    (np.float32(1.01), 1.0, "the number differs"),
+    (1 + 1e-5, 1.0, "the number differs"),
+    (np.zeros((0, 2)), np.zeros((0, 3)), "the shape is (0, 2), expected (0, 3)"),
+])
+def test_what_is_not_the_same(got, expected, said):
+    assert difference(got, expected) == said
+
+
+def test_an_answer_that_says_it_equals_everything():
+    class Yes:
+        def __eq__(self, other):
+            return True
+
+    class Liar(np.ndarray):
+        def __eq__(self, other):
+            return np.ones(self.shape, dtype=bool)
+
+    assert difference(Yes(), 1.0) is not None
+    assert difference(Yes(), "yes") is not None
+    assert difference(np.zeros(2).view(Liar), np.ones(2)) is not None
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+def endless(x):
+    while True:
+        pass
+
+
+def stubborn(x):
+    while True:
+        try:
+            for _ in range(10**9):
+                pass
+        except Exception:
+            continue
+
+
+@pytest.mark.parametrize("answer", [endless, stubborn])
+@pytest.mark.parametrize("thread", [False, True])
+def test_an_endless_loop_is_stopped_at_the_learners_line(double, answer, thread):
+    found = []
+    work = lambda: found.append(examine("99.1", answer))              # noqa: E731
+    if thread:
+        worker = threading.Thread(target=work)
+        worker.start(), worker.join()
+    else:
+        work()
+    (verdict,) = found
+    assert (verdict.state, verdict.points) == ("slow", 0)
+    assert verdict.outcome.lines[-1][1] == answer.__name__
+    assert "stopped after 0.3 seconds" in verdict.text and f"in {answer.__name__})" in verdict.text
+
+
+def test_code_that_catches_everything_is_heard_again(double):
+    tries = []
+
+    def deaf(x):
+        while len(tries) < 3:
+            try:
+                while True:
+                    pass
+            except BaseException:
+                tries.append(1)
+        while True:
+            pass
+
+    assert examine("99.1", deaf).state == "slow"
+    assert len(tries) == 3
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="only a signal ends a sleep")
+def test_a_sleep_is_stopped(double):
+    assert examine("99.1", lambda x: time.sleep(60)).state == "slow"
+
+
+@pytest.mark.parametrize("make", [limit._by_signal, limit._by_thread] if hasattr(signal, "setitimer") else [
+    limit._by_thread])
+def test_what_is_in_time_is_left_alone(make):
+    with make(0.05):
+        pass
+    until = time.monotonic() + 0.2
+    while time.monotonic() < until:
+        pass
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_picture_says_what_differs(double):
+    verdict = examine("99.1", lambda x: twice(x) + np.eye(2, 3) if x.ndim == 2 else twice(x))
+    assert "<title>Your answer beside the expected one: 2 of 6 cells differ.</title>" in verdict.drawing
+    assert verdict.drawing in verdict.html
+    assert verdict._repr_mimebundle_()["text/plain"] == verdict.text
+
+
+@pytest.mark.parametrize(("got", "expected", "said"), [
+    (np.ones((2, 2)), np.ones((2, 3)), "the shapes differ: (2, 2) and (2, 3)"),
+    (np.zeros((2, 3, 3)), np.eye(3)[None].repeat(2, 0) * np.arange(2)[:, None, None], "of plane 1 beside"),
+    ([1.0, np.nan], [1.0, 2.0], "1 of 2 cells differ"),
+])
+def test_pictures_of_odd_answers(got, expected, said):
+    assert said in drawing.beside(got, expected)
+
+
+@pytest.mark.parametrize("got", ["no", 3.0, [[1, 2], [3]], np.zeros((70, 70)), np.zeros((0, 3)), None, [1 + 1j, 2]])
+def test_no_picture_where_there_is_nothing_to_see(got):
+    assert drawing.beside(got, got) == ""
+
+
+def test_what_a_learner_writes_is_escaped(double):
+    card = examine("99.1", lambda x: "<script>alert(1)</script>").html
+    assert "<script>" not in card and "&lt;script&gt;" in card
+
+
+@pytest.mark.parametrize(("value", "said"), [
+    ((2, 3), "(2, 3)"), ([np.int64(1), 2], "(1, 2)"), (np.zeros(0), "an empty array of shape (0,)"),
+    (np.zeros((9, 9)), "shape (9, 9), float64"), (np.array(2.5), "2.5"), (md.tensor([1.0]), "[1.]"), ("a", "'a'"),
+    ((np.zeros(2), 3), "[0. 0.]\n3"), (np.float32(0.5), "0.5"), (None, "None"),
+])
+def test_values_are_written_for_people(value, said):
+    assert written(value) == said
+
+
+# --- the record -------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_right_once_stays_right(double, capsys):
+    check("99.1", lambda x: None)
+    assert record.read() == {}
+    check("99.1", lambda x: -twice(x))
+    assert (record.read()["99.1"].tried, record.read()["99.1"].right) == (1, False)
+    check("99.1", twice)
+    check("99.1", lambda x: -twice(x))
+    assert (record.read()["99.1"].tried, record.read()["99.1"].right) == (3, True)
+
+
+def test_the_record_is_only_ever_added_to(double, capsys):
+    check("99.1", twice)
+    before = record.path().read_bytes()
+    hint("99.1")
+    assert record.path().read_bytes().startswith(before)
+
+
+def test_damaged_and_unknown_lines_are_left_alone(double, capsys):
+    strange = b'{"event": "of a later time", "id": "99.1", "x": 1}\nno json\n[1]\n\xff\xfe\n{"event": "check", "id"'
+    record.path().write_bytes(strange)
+    check("99.1", twice)
+    assert record.path().read_bytes().startswith(strange + b"\n")
+    assert record.read()["99.1"].right
+
+
+def test_two_notebooks_at_once_lose_nothing():
+    code = "from minidl.grading import record\nfor k in range(150): record.remember('hint', '99.%d', n=k)"
+    both = [subprocess.Popen([sys.executable, "-c", code % k]) for k in (1, 2)]
+    assert [process.wait() for process in both] == [0, 0]
+    lines = [json.loads(line) for line in record.path().read_text(encoding="utf-8").splitlines()]
+    for k in (1, 2):
+        assert [line["n"] for line in lines if line["id"] == f"99.{k}"] == list(range(150))
+
+
+def test_export_and_import_merge(double, tmp_path, monkeypatch, capsys):
+    check("99.1", twice)
+    record.remember("unknown", "99.1", kept=True)
+    copy = export_progress(tmp_path / "copy.jsonl")
+    with pytest.raises(ArgumentError, match="exists already"):
+        export_progress(copy)
+    assert import_progress(copy) == 0                                 # all of it is here
+    monkeypatch.setenv("MINIDL_PROGRESS", str(tmp_path / "new" / "place.jsonl"))
+    hint("99.1")
+    assert import_progress(copy) == 2
+    done = record.read()["99.1"]
+    assert (done.right, done.hints) == (True, 1)
+    assert '"kept": true' in record.path().read_text(encoding="utf-8")
+    (tmp_path / "other.txt").write_text("hello\n", encoding="utf-8")
+    with pytest.raises(ArgumentError, match="not a record"):
+        import_progress(tmp_path / "other.txt")
+
+
+def test_a_record_that_cannot_be_written_stops_nobody(double, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    monkeypatch.setenv("MINIDL_PROGRESS", str(tmp_path / "file" / "progress.jsonl"))
+    check("99.1", twice)
+    assert "right: 2 points\n(Not remembered: progress.jsonl cannot be written" in capsys.readouterr().out
+    progress()
+
+
+def test_no_record(double, monkeypatch, capsys):
+    monkeypatch.setenv("MINIDL_PROGRESS", "off")
+    check("99.1", twice)
+    assert record.path() is None and record.read() == {}
+    for k in ("first", "second", "third", "third"):
+        hint("99.1")
+        assert k in capsys.readouterr().out
+
+
+def test_the_record_lies_at_home(monkeypatch, tmp_path):
+    monkeypatch.delenv("MINIDL_PROGRESS")
+    monkeypatch.setattr(record.Path, "home", lambda: tmp_path)
+    assert record.path() == tmp_path / ".minidl" / "progress.jsonl"
+
+
+# --- help -------------------------------------------------------------------------------------------------------------
+
+
+def test_each_hint_says_more_and_then_the_solution(double, monkeypatch, capsys):
+    monkeypatch.setattr(help, "solution_text", lambda id: "def twice(x): ...")
+    solution("99.1")
+    assert "There are 3 hints left" in capsys.readouterr().out
+    for k, word in enumerate(("first", "second", "third"), start=1):
+        hint("99.1")
+        assert capsys.readouterr().out.startswith(f"Hint {k} of 3 for 99.1 Twice\n    {word}")
+    solution("99.1")
+    assert "def twice(x): ..." in capsys.readouterr().out
+    assert record.read()["99.1"].solution
+
+
+def test_the_solution_at_once(double, monkeypatch, capsys):
+    solution("01.3", now=True)
+    said = capsys.readouterr().out
+    assert "def unbroadcast(g, shape):" in said and "SOLUTION" not in said
+    monkeypatch.setattr(sheets, "ROOT", sheets.Path("nowhere"))
+    monkeypatch.chdir("/")
+    solution("01.3", now=True)
+    assert "The solutions are not here." in capsys.readouterr().out
+
+
+def test_after_a_right_answer_the_solution_is_open(double, monkeypatch, capsys):
+    monkeypatch.setattr(help, "solution_text", lambda id: "def twice(x): ...")
+    check("99.1", twice)
+    solution("99.1")
+    assert "def twice" in capsys.readouterr().out
+    assert not record.read()["99.1"].solution                         # read afterwards: no help was needed
+
+
+# --- the dashboard ----------------------------------------------------------------------------------------------------
+
+
+def test_the_dashboard_counts_and_says_what_is_next(capsys):
+    empty = Dashboard()
+    assert empty.points[0] == 0 and empty.next.id == "01.1a"
+    record.remember("check", "01.1a", state="right")
+    record.remember("solution", "01.1b")
+    record.remember("check", "01.1b", state="right")
+    record.remember("check", "01.2a", state="wrong")
+    record.remember("check", "77.7", state="right")                   # of a chapter that is not here
+    board = Dashboard()
+    assert board.points == (4, empty.points[1]) and board.next.id == "01.2a"
+    text = repr(board)
+    assert "✓ 01.1a  ✓* 01.1b  ✗ 01.2a  · 01.2b" in text and "* after reading the solution" in text
+    assert "Next: 01.2a A slice is arithmetic (★★, about 15 minutes), in exercises/01_tensors.ipynb" in text
+    assert 'href="../exercises/01_tensors.ipynb"' in board.html
+    progress()
+    assert capsys.readouterr().out == text + "\n"
+
+
+# --- answers at work --------------------------------------------------------------------------------------------------
+
+
+def expand(x, shape):
+    strides = (0,) * (len(shape) - x.ndim) + tuple(0 if n == 1 else s for n, s in zip(x.shape, x.strides))
+    calls.append(shape)
+    return np.lib.stride_tricks.as_strided(x, shape, strides)
+
+
+calls = []
+
+
+def test_an_answer_computes_inside_minidl(capsys):
+    check("01.2c", expand)
+    x = md.tensor([[1.0], [2.0]], requires_grad=True)
+    with use("01.2c") as mine:
+        assert mine.active and whose("expand", "tanh") == "your expand, our tanh" and whose() == "your expand"
+        calls.clear()
+        y = x.expand(2, 3)
+        assert calls == [(2, 3)] and y.tolist() == [[1, 1, 1], [2, 2, 2]]
+        y.sum().backward()
+    assert x.grad.tolist() == [[3], [3]]
+    assert whose("expand") == "our expand" and not mine.active
+
+
+def test_what_has_not_passed_is_not_put_to_work(capsys):
+    assert not use("01.2c").active
+    assert "has not passed its check here yet; our expand goes on" in capsys.readouterr().out
+    with pytest.raises(ArgumentError, match="does not build an op") as error:
+        use("01.1a")
+    assert "01.2c (expand)" in str(error.value)
+
+
+@pytest.mark.parametrize("result", [ValueError("oh"), np.zeros(7), "text"])
+def test_a_failing_answer_never_blocks(result, capsys):
+    def fails(x, shape):
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    answers.passed["01.2c"] = fails
+    use("01.2c")
+    for _ in range(2):
+        assert md.tensor([1.0, 2.0]).expand(2, 2).tolist() == [[1, 2], [1, 2]]
+    assert capsys.readouterr().err.count("your expand stopped") == 1   # said once
+    with pytest.raises(md.errors.ShapeError):
+        md.tensor([1.0, 2.0]).expand(2, 3)                            # the inputs' fault is said by ours
+
+
+def test_an_answer_may_use_the_op_it_replaces():
+    answers.passed["01.2c"] = lambda x, shape: md.as_tensor(x).expand(*shape).numpy()
+    answers.passed["01.2c"].__name__ = "circular"
+    with use("01.2c"):
+        assert md.tensor([1.0]).expand(2, 1).tolist() == [[1], [1]]
+
+
+def test_using_twice_and_stopping_gives_back_what_was_there(monkeypatch):
+    def numbas(xp, x, *, shape):
+        return np.broadcast_to(x, shape)
+
+    monkeypatch.setitem(md.backend.cpu.kernels, "expand", numbas)
+    answers.passed["01.2c"] = expand
+    use("01.2c")
+    use("01.2c").stop()
+    assert md.backend.cpu.kernels["expand"] is numbas
+
+
+def test_an_answer_can_be_asked_for_in_a_later_kernel(tmp_path, monkeypatch, capsys):
+    module = tmp_path / "my_answers.py"
+    module.write_text(textwrap.dedent('''
+        import numpy as np
+        from math import prod
+        ZERO = 0
+        def stride(n, s):
+            return ZERO if n == 1 else s
+        def expand(x, shape):
+            assert prod(shape) >= 0
+            strides = (0,) * (len(shape) - x.ndim) + tuple(stride(n, s) for n, s in zip(x.shape, x.strides))
+            return np.lib.stride_tricks.as_strided(x, shape, strides)
+        '''), encoding="utf-8")
+    code = (f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from my_answers import expand\n"
+            "from minidl.grading import check; check('01.2c', expand)")
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    module.unlink()
+    later = ("from minidl.grading import use, whose; import minidl as md; use('01.2c')\n"
+             "print(md.tensor([1.]).expand(2, 1).tolist(), whose('expand'))")
+    said = subprocess.run([sys.executable, "-c", later], check=True, capture_output=True, text=True).stdout
+    assert said == "expand now runs on expand, your answer to 01.2c.\n[[1.0], [1.0]] your expand\n"
+
+
+@pytest.mark.parametrize("text", ["def expand(x, shape): return x", "this is no Python", "raise ValueError('no')"])
+def test_a_kept_answer_that_no_longer_passes_is_not_used(text, capsys):
+    record.remember("check", "01.2c", state="right", source=text)
+    assert not use("01.2c").active
+    assert md.tensor([1.0]).expand(2, 1).shape == (2, 1)
+
+
+def test_what_has_no_text_is_not_kept():
+    outside = object()
+    for odd in (lambda x: x, max, lambda: outside, type("C", (), {})):
+        with pytest.raises((OSError, TypeError, ValueError)):
+            answers.source_of(odd)
+
+
+# --- making the exercise notebooks ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def course(tmp_path):
+    """A course with a notebook of solutions."""
+    v4 = nbformat.v4
+    nb = v4.new_notebook(cells=[
+        v4.new_markdown_cell("# Title", id="title"),
+        v4.new_code_cell("def broadcast_shapes(*shapes):\n    # BEGIN SOLUTION\n    return 1\n    # END SOLUTION\n",
+                         id="answer-01-1a", outputs=[v4.new_output("stream", text="old")], execution_count=3),
+        v4.new_code_cell('check("01.1a", broadcast_shapes)', id="check-01-1a")])
+    (tmp_path / "solutions").mkdir()
+    nbformat.write(nb, tmp_path / "solutions" / "01_x.ipynb")
+    return tmp_path
+
+
+def made(course):
+    return nbformat.read(course / "exercises" / "01_x.ipynb", as_version=4)
+
+
+def test_solutions_become_blanks(course, capsys):
+    assert make_exercises.main(["--check"], course) == 1
+    assert not (course / "exercises").exists()
+    assert make_exercises.main([], course) == 0
+    title, answer, checked = made(course).cells
+    assert answer.source == 'def broadcast_shapes(*shapes):\n    raise NotImplementedError("01.1a: your turn")\n'
+    assert answer.outputs == [] and answer.execution_count is None
+    assert "generated from solutions/01_x.ipynb" in title.source
+    assert made(course).metadata.minidl.generated_from == "solutions/01_x.ipynb"
+    assert checked.metadata.nbgrader.points == 2 and answer.metadata.nbgrader.solution
+    assert make_exercises.main(["--check"], course) == 0
+    assert capsys.readouterr().out.endswith("exercises: up to date with solutions/\n")
+
+
+def test_what_a_learner_has_written_is_never_written_over(course, capsys):
+    make_exercises.main([], course)
+    nb = made(course)
+    nb.cells[1].source = "def broadcast_shapes(*shapes):\n    return 'mine'"
+    path = course / "exercises" / "01_x.ipynb"
+    nbformat.write(nb, path)
+    mine = path.read_bytes()
+    assert make_exercises.main([], course) == 0 and make_exercises.main(["--check"], course) == 1
+    assert path.read_bytes() == mine
+    assert "exercises/01_x.ipynb has been worked in and is left as it is" in capsys.readouterr().out
+    path.write_text("not a notebook", encoding="utf-8")
+    make_exercises.main([], course)
+    assert path.read_text(encoding="utf-8") == "not a notebook"
+
+
+def test_a_notebook_that_was_only_run_is_made_anew(course):
+    make_exercises.main([], course)
+    nb = made(course)
+    nb.cells[1].execution_count = 5
+    nbformat.write(nb, course / "exercises" / "01_x.ipynb")
+    make_exercises.main([], course)
+    assert made(course).cells[1].execution_count is None
+
+
+def test_a_change_in_a_solution_makes_its_exercise_old(course):
+    make_exercises.main([], course)
+    nb = nbformat.read(course / "solutions" / "01_x.ipynb", as_version=4)
+    nb.cells[0].source = "# Another title"
+    nbformat.write(nb, course / "solutions" / "01_x.ipynb")
+    assert make_exercises.main(["--check"], course) == 1
+    make_exercises.main([], course)
+    assert made(course).cells[0].source.startswith("# Another title")
+
+
+def test_a_chapter_can_be_begun_from_its_specs(tmp_path):
+    make_exercises.main(["--new", "01_tensors"], tmp_path)
+    cells = {name: source for name, _, source in sheets.cells(tmp_path / "solutions" / "01_tensors.ipynb")}
+    assert cells["answer-01-2b"] == ("def quarter_turn(x):\n    # BEGIN SOLUTION\n    return x.T[::-1]\n"
+                                     "    # END SOLUTION")
+    assert cells["check-01-2b"] == 'check("01.2b", quarter_turn)'
+    with pytest.raises(SystemExit, match="exists already"):
+        make_exercises.main(["--new", "01_tensors"], tmp_path)
+
+
+def test_blanks_keep_their_indentation():
+    source = ("class A:\n    def f(self):\n        # BEGIN SOLUTION\n        if x:\n            y\n"
+              "        # END SOLUTION\n"
+              "    def g(self):\n        # BEGIN SOLUTION\n        z\n        # END SOLUTION\n")
+    turn = 'raise NotImplementedError("99.1: your turn")\n'
+    assert sheets.blanked(source, "99.1") == (
+        f"class A:\n    def f(self):\n        {turn}    def g(self):\n        {turn}")
+    assert sheets.regions(source) == ["        if x:\n            y\n", "        z\n"]
+
+
+def test_the_lines_of_an_error_are_the_learners(double):
+    outcome = attempt(double, lambda x: int("x"), case(TABLE))
+    assert own_lines(outcome.error) == outcome.lines and len(outcome.lines) == 1
+    assert os.path.basename(__file__) not in examine("99.1", lambda x: int("x")).text
