@@ -75,7 +75,7 @@ notebooks: .venv/.test  ## run every lesson and store its fresh outputs (ARGS=no
 exercises: .venv/.test  ## make exercises/ from solutions/; what somebody has worked in is left alone
 	$(PY) tools/make_exercises.py
 
-bench: .venv/.test  ## minidl beside its peers
+bench: .venv/.test  ## minidl beside its peers (ARGS="--write docs/benchmarks.md" for the page of results)
 	$(PY) -m benchmarks $(ARGS)
 
 clean:  ## remove the virtual environment and every cache

@@ -4,6 +4,8 @@
     libraries   the same training step, in the words of each library
     worker      one process of one library: answers "import", "losses", "time", "memory"
     report      the table and the bars
+    goals       what minidl set out to reach, and whether it did
+    page        docs/benchmarks.md
     __main__    rounds, ratios, command line
 
 What is timed is a full training step: forward, loss, backward, update. How:
@@ -34,6 +36,9 @@ a turn may queue up, as in any training. TF32 is off: it is not float32.
 Two measurements are not of speed: (f) is the fastest of many fresh `python -c "import numpy, minidl"` minus the
 fastest of as many `python -c "import numpy"`, in turns; (g) is how far ten steps of (b) raise the peak memory of a
 fresh process over that after the imports.
+
+`--write docs/benchmarks.md` puts the table, the goals and a picture into the page of results; with
+`--read FILE.json`, from what an earlier run left with `--out FILE.json`, on another machine for instance.
 
 PyTorch need not live in the same environment: `--python torch=/path/to/python` names another interpreter
 for one library, `--python /path/to/python` for all but minidl; it needs NumPy and the library, nothing else. The

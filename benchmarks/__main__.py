@@ -12,17 +12,18 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 
-from . import Missing, report
+from . import Missing, page, report
 from .libraries import LIBRARIES
 from .workloads import ON_GPU, STEPS, WORKLOADS, draw
 
 ROOT = Path(__file__).resolve().parent.parent
 TOLERANCE, COMPARED = 1e-3, 5                  # of the losses, and how many of them
-MEMORY_STEPS, MEMORY_RUNS = 10, 3
+MEMORY_STEPS, MEMORY_RUNS, LONG = 10, 3, 5     # what takes so many seconds is done once only
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -178,11 +179,13 @@ class Bench:
         return losses
 
     def how_many(self, name, workload):
-        """The steps that fill a turn, from a short and then a longer try."""
+        """The steps that fill a turn, from a short and, if more than one fits in, a longer try."""
         steps = 1
         for _ in range(2):
             seconds = self.ask(name, "time", workload, steps)
             steps = max(1, round(self.options.seconds / seconds))
+            if steps == 1:
+                break
         return steps
 
     def steps(self, workload):
@@ -199,23 +202,27 @@ class Bench:
                     seconds[name].append(found)
             progress(f"({workload}) round {k + 1} of {self.options.rounds}")
         progress()
-        return {name: {"ratio": ratios(seconds[name], seconds[next(iter(seconds))]), "seconds": seconds[name],
+        return {name: {"ratio": report.ratios(seconds[name], seconds[next(iter(seconds))]), "seconds": seconds[name],
                        "steps": steps[name], "losses": losses[name]} for name in seconds}
 
     # ------------------------------------------------------------------ import and memory
     def imports(self, workload):
         """Milliseconds that `import library` adds to `import numpy`; fastest of many runs of each, in turns."""
-        names = [n for n in by_baseline(self.workers) if n in ("minidl", "torch")]
-        runs = [(name, code) for name in names for code in ("import numpy", f"import numpy, {name}")]
+        pythons = {name: python_of(name, self.options.python) for name in by_baseline(self.workers)
+                   if name == LIBRARIES[name].module}
+        codes = {name: LIBRARIES[name].import_code() for name in pythons}
+        runs = {(python, code): name for name, python in pythons.items() for code in ("import numpy", codes[name])}
         best = dict.fromkeys(runs, float("inf"))
         for k in range(self.options.rounds + 1):      # the first is a warm-up: it may have to compile
-            for name, code in random.sample(runs, len(runs)):
-                python = python_of(name, self.options.python)
-                seconds = self.attempt(name, workload, import_seconds, python, code, self.options) or float("inf")
-                best[name, code] = min(best[name, code], seconds if k else float("inf"))
+            for (python, code), name in random.sample(list(runs.items()), len(runs)):
+                seconds = self.attempt(name, workload, import_seconds, python, code, self.options)
+                if seconds is None:                   # said once
+                    del runs[python, code]
+                elif k:
+                    best[python, code] = min(best[python, code], seconds)
             progress(f"({workload}) round {k} of {self.options.rounds}")
         progress()
-        pairs = {name: (best[name, f"import numpy, {name}"], best[name, "import numpy"]) for name in names}
+        pairs = {name: (best[python, codes[name]], best[python, "import numpy"]) for name, python in pythons.items()}
         return {name: {"extra_ms": 1e3 * (both - alone), "over_numpy": both / alone}
                 for name, (both, alone) in pairs.items() if max(both, alone) < float("inf")}
 
@@ -226,8 +233,8 @@ class Bench:
         return {name: {"mib": mib, "ratio": [mib / next(iter(found.values()))] * 3} for name, mib in found.items()}
 
     def memory_of(self, name):
-        results = []
-        for _ in range(MEMORY_RUNS):
+        results, start = [], time.monotonic()
+        while len(results) < MEMORY_RUNS and (not results or time.monotonic() - start < LONG):
             worker, _ = self.fresh(name)
             try:
                 results.append(worker.ask("memory", workload="b", file=self.file("b"), steps=MEMORY_STEPS))
@@ -255,12 +262,6 @@ def compare(losses, reference=None):
     return True
 
 
-def ratios(seconds, baseline):
-    """Lower quartile, median and upper quartile of the ratios round by round."""
-    each = [s / b for s, b in zip(seconds, baseline)]
-    return statistics.quantiles(each, n=4, method="inclusive") if len(each) > 1 else each * 3
-
-
 def import_seconds(python, code, options):
     """How long a fresh process takes for `code`, by its own clock: waiting for it from here is coarse."""
     timed = f"import time; start = time.perf_counter(); {code}; print(time.perf_counter() - start)"
@@ -286,8 +287,38 @@ def progress(text=""):
 def machine(threads):
     """What the figures depend on, in words."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return {"cpu": cpu_model(), "cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}",
-            "threads": threads, "date": datetime.date.today().isoformat(), "load_at_start": load}
+    return {"cpu": cpu_model(), "cores": os.cpu_count(), "memory_gib": memory_gib(), "system": system(),
+            "threads": threads, "date": datetime.date.today().isoformat(), "load_at_start": load,
+            "busy_at_start": busy_cores()}
+
+
+def system():
+    try:
+        name = platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):                # not Linux
+        name = f"{platform.system()} {platform.release()}"
+    return f"{name}, {platform.machine()}"
+
+
+def memory_gib():
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def busy_cores(seconds=1):
+    """How many cores others keep busy right now; None where the system does not tell. Load averages lag behind."""
+    def ticks():
+        user, nice, kernel, idle, waiting, *others = map(int, Path("/proc/stat").read_text().split()[1:9])
+        return idle + waiting, user + nice + kernel + idle + waiting + sum(others)
+    try:
+        before = ticks()
+        time.sleep(seconds)
+        idle, total = (b - a for a, b in zip(before, ticks()))
+    except (OSError, ValueError):
+        return None
+    return os.cpu_count() * (1 - idle / total) if total else None
 
 
 def cpu_model():
@@ -339,6 +370,8 @@ def read_options(args):
     parser.add_argument("--out", metavar="FILE.json", help="everything that was found, raw seconds included")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--plot", metavar="FILE.png", help="bars of the ratios (needs matplotlib)")
+    parser.add_argument("--write", metavar="PAGE.md", help="the device's section of a page, with goals and a picture")
+    parser.add_argument("--read", metavar="FILE.json", help="what was found earlier (--out), instead of measuring")
     options = parser.parse_args(args)
     options.python = interpreters(options.python)
     there = [name for name, library in LIBRARIES.items() if options.device in library.devices]
@@ -352,16 +385,22 @@ def read_options(args):
     return options
 
 
-def main(args=None):
-    options = read_options(args)
+def measured(options):
     about = machine(options.threads)
     with tempfile.TemporaryDirectory() as folder, Bench(options, folder) as bench:
-        found = {"machine": about, "rounds": options.rounds, **bench.run()}
+        return {"machine": about, "rounds": options.rounds, **bench.run()}
+
+
+def main(args=None):
+    options = read_options(args)
+    found = json.loads(Path(options.read).read_text()) if options.read else measured(options)
     print(report.text(found, options.markdown))
     if options.out:
         Path(options.out).write_text(json.dumps(found, indent=1) + "\n")
     if options.plot:
         report.plot(found, options.plot)
+    if options.write:
+        page.write(found, Path(options.write))
     return 1 if found["errors"] else 0
 
 

@@ -1,7 +1,7 @@
 """The same training step, in the words of each library.
 
 A library is a class with up to two methods that build a step; a step is a function that trains once and returns the
-loss, as anything that `float` understands:
+loss, as a number or an array of one number:
 
     network(workload, x, y, weights)    the workloads made of layers
     chain(x)                            the thousand tiny ops
@@ -11,6 +11,8 @@ of its paper, with epsilon added after the correction. `devices` says where a li
 returns when the device has done all that was asked for.
 """
 import math
+import os
+import shutil
 import types
 from importlib import import_module
 
@@ -26,7 +28,12 @@ SCALE32, SHIFT32 = np.float32(SCALE), np.float32(SHIFT)
 class Library:
     """What most have in common: they compute on the CPU, and have done so when they return."""
 
-    devices = ("cpu",)
+    module, devices, chain = None, ("cpu",), None
+
+    @classmethod
+    def import_code(cls):
+        """What a fresh process runs to have the library."""
+        return f"import numpy, {cls.module}"
 
     def versions(self):
         """Versions that matter besides the library's own."""
@@ -77,9 +84,13 @@ class Torch(Library):
         model.load_state_dict({name: torch.tensor(w) for name, w in zip(model.state_dict(), weights)})
         model, x = self.prepare(model.to(self.device), torch.tensor(x, device=self.device))
         y, optimizer = torch.tensor(y, device=self.device), self.optimizer(workload.optimizer, model.parameters())
+        return self.trained(lambda: loss_of(model(x), y), optimizer)
 
+    @staticmethod
+    def trained(loss_of, optimizer):
+        """The step that all training in PyTorch's words consists of."""
         def step():
-            loss = loss_of(model(x), y)
+            loss = loss_of()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -103,18 +114,7 @@ class Torch(Library):
 
     def chain(self, x):
         tanh, x = self.torch.tanh, self.torch.tensor(x, device=self.device, requires_grad=True)
-        optimizer = self.optim.SGD([x], lr=CHAIN_RATE)
-
-        def step():
-            h = x
-            for _ in range(LINKS):
-                h = tanh(h * SCALE + SHIFT) - SHIFT
-            loss = h.sum()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            return loss
-        return step
+        return self.trained(lambda: links(tanh, x, SCALE, SHIFT).sum(), self.optim.SGD([x], lr=CHAIN_RATE))
 
 
 def last_state(lstm):
@@ -137,6 +137,21 @@ class ChannelsLast(Torch):
     def prepare(self, model, x):
         layout = self.torch.channels_last
         return model.to(memory_format=layout), x.to(memory_format=layout)
+
+
+class TorchCompile(Torch):
+    """PyTorch with its compiler, which makes C++ of forward and backward."""
+
+    devices = ("cpu",)
+
+    def prepare(self, model, x):
+        return self.torch.compile(model), x
+
+    def chain(self, x):
+        torch = self.torch
+        links_of, x = torch.compile(lambda h: links(torch.tanh, h, SCALE, SHIFT).sum()), torch.tensor(x)
+        x.requires_grad_()
+        return self.trained(lambda: links_of(x), self.optim.SGD([x], lr=CHAIN_RATE))
 
 
 class Minidl(Torch):
@@ -246,9 +261,9 @@ def adam(params):
 UPDATES = {"sgd": sgd, "adam": adam}
 
 
-def links(tanh, h):
+def links(tanh, h, scale=SCALE32, shift=SHIFT32):
     for _ in range(LINKS):
-        h = tanh(h * SCALE32 + SHIFT32) - SHIFT32
+        h = tanh(h * scale + shift) - shift
     return h
 
 
@@ -341,6 +356,10 @@ class Autograd(Library):
 class Dezero(Library):
     module = "dezero"
 
+    @classmethod
+    def import_code(cls):
+        return "import numpy; numpy.int = int; import dezero"
+
     def __init__(self, threads, device="cpu"):
         vars(np).setdefault("int", int)               # DeZero 0.0.13 was written for NumPy 1
         self.dezero, self.F = import_module("dezero"), import_module("dezero.functions")
@@ -393,6 +412,152 @@ class Dezero(Library):
         return step
 
 
+class Jax(Library):
+    """JAX: the whole step under `jax.jit`, its state handed from call to call."""
+
+    module = "jax"
+
+    def __init__(self, threads, device="cpu"):
+        if hasattr(os, "sched_setaffinity"):          # it takes a thread for each core that it may use
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+        self.jax, self.np = import_module("jax"), import_module("jax.numpy")
+        self.jitted, self.state = {}, None            # compiled once, started anew for each turn
+
+    def network(self, workload, x, y, weights):
+        """Images as N H W C, which XLA is much faster at on a CPU; so it is with pools as a maximum over two axes."""
+        jax, jnp = self.jax, self.np
+        ops = dict(linear=lambda h, w, b: h @ w + b, relu=jax.nn.relu, conv=self.conv, pool=self.pool, lstm=self.lstm,
+                   flatten=lambda h: h.transpose(0, 3, 1, 2).reshape(len(h), -1))
+
+        def loss_of(params, x, y):
+            logs = jax.nn.log_softmax(forward(ops, workload.layers, x, params))
+            return -jnp.take_along_axis(logs, y[:, None], 1).mean()
+
+        def whole(params, memory, x, y):
+            loss, grads = jax.value_and_grad(loss_of)(params, x, y)
+            return *JAX_UPDATES[workload.optimizer](jnp, params, grads, memory), loss
+        params = [w.transpose(2, 3, 1, 0) if w.ndim == 4 else w for w in as_rows(weights)]
+        still = [np.zeros_like(w) for w in params]
+        memory = (np.float32(0), still, still) if workload.optimizer == "adam" else still
+        x = x.transpose(0, 2, 3, 1) if x.ndim == 4 else x
+        return self.steps_of(workload.title, whole, (params, memory), (x, y.astype(np.int32)))
+
+    def steps_of(self, name, whole, state, data):
+        """A step around whole(*state, *data) -> (*state, loss), which is compiled at its first use."""
+        run = self.jitted.setdefault(name, self.jax.jit(whole))
+        self.state, data = self.jax.device_put(state), self.jax.device_put(data)
+
+        def step():
+            *self.state, loss = run(*self.state, *data)
+            return loss
+        return step
+
+    def conv(self, h, w, b, padding):
+        around, axes = [(padding, padding)] * 2, ("NHWC", "HWIO", "NHWC")
+        return self.jax.lax.conv_general_dilated(h, w, (1, 1), around, dimension_numbers=axes) + b
+
+    def pool(self, h, size):
+        n, height, width, c = h.shape
+        return h.reshape(n, height // size, size, width // size, size, c).max((2, 4))
+
+    def lstm(self, x, w_ih, w_hh, b_ih, b_hh):
+        jnp, sigmoid, xs = self.np, self.jax.nn.sigmoid, x @ w_ih + (b_ih + b_hh)
+
+        def advance(state, x):
+            h, c = state
+            i, f, g, o = bent_quarters(sigmoid, jnp.tanh, x + h @ w_hh)
+            c = f * c + i * g
+            return (o * jnp.tanh(c), c), None
+        nothing = jnp.zeros((x.shape[1], len(w_hh)))
+        return self.jax.lax.scan(advance, (nothing, nothing), xs)[0][0]
+
+    def chain(self, x):
+        jax, jnp = self.jax, self.np
+
+        def whole(x):
+            loss, grad = jax.value_and_grad(lambda x: links(jnp.tanh, x, SCALE, SHIFT).sum())(x)
+            return x - CHAIN_RATE * grad, loss
+        return self.steps_of("chain", whole, (x,), ())
+
+    def synchronize(self):
+        self.jax.block_until_ready(self.state)
+
+
+def jax_sgd(jnp, params, grads, speeds):
+    """As `sgd`, with new arrays in place of changed ones."""
+    speeds = [MOMENTUM * v + g for v, g in zip(speeds, grads)]
+    return [p - RATE * v for p, v in zip(params, speeds)], speeds
+
+
+def jax_adam(jnp, params, grads, memory):
+    (t, means, squares), (beta1, beta2) = memory, BETAS
+    t = t + 1
+    means = [beta1 * m + (1 - beta1) * g for m, g in zip(means, grads)]
+    squares = [beta2 * v + (1 - beta2) * g * g for v, g in zip(squares, grads)]
+    params = [p - ADAM_RATE * (m / (1 - beta1 ** t)) / (jnp.sqrt(v / (1 - beta2 ** t)) + EPS)
+              for p, m, v in zip(params, means, squares)]
+    return params, (t, means, squares)
+
+
+JAX_UPDATES = {"sgd": jax_sgd, "adam": jax_adam}
+
+
+class Tinygrad(Library):
+    """tinygrad: the whole step under `TinyJit`, which has clang make machine code of it."""
+
+    module = "tinygrad"
+
+    def __init__(self, threads, device="cpu"):
+        clang = next(filter(shutil.which, ["clang", *(f"clang-{n}" for n in range(30, 10, -1))]), None)
+        if clang is None and "CC" not in os.environ:
+            raise Missing("it needs the compiler clang, which is not here")
+        os.environ.setdefault("CC", clang)
+        self.tiny, self.optim, helpers = map(import_module, ("tinygrad", "tinygrad.nn.optim", "tinygrad.helpers"))
+        helpers.DEV.value, helpers.NUM_CPU_THREADS.value, helpers.TRAINING.value = "CPU", threads, 1
+        self.made = {}                                # compiled once, started anew for each turn
+
+    def network(self, workload, x, y, weights):
+        if any(layer.kind == "lstm" for layer in workload.layers):
+            raise Missing("compiling its loop over 50 steps takes more than a minute")
+        if workload.title not in self.made:
+            self.made[workload.title] = self.jitted(workload, x, y, weights)
+        start, step = self.made[workload.title]
+        start()
+        return step
+
+    def jitted(self, workload, x, y, weights):
+        """(start, step): one puts the weights and what the optimiser remembers back to where they were, one trains."""
+        Tensor = self.tiny.Tensor
+        params, x, y = [Tensor(w).contiguous().realize() for w in as_rows(weights)], Tensor(x).realize(), Tensor(y)
+        ops = dict(linear=lambda h, w, b: h.linear(w, b), relu=Tensor.relu, flatten=lambda h: h.flatten(1),
+                   conv=lambda h, w, b, padding: h.conv2d(w, b, padding=padding),
+                   pool=lambda h, size: h.max_pool2d((size, size)))
+        optimizer, y = self.optimizer(workload.optimizer, params), y.realize()
+
+        @self.tiny.TinyJit
+        def step():
+            loss = forward(ops, workload.layers, x, params).sparse_categorical_crossentropy(y)
+            optimizer.zero_grad()
+            loss.backward()
+            return loss.realize(*optimizer.schedule_step())
+        memory = [*params, *(optimizer.b if workload.optimizer == "sgd" else
+                             [*optimizer.m, *optimizer.v, optimizer.b1_t, optimizer.b2_t])]
+        first = [value.numpy() for value in memory]
+
+        def start():
+            for now, before in zip(memory, first):
+                now.assign(Tensor(before)).realize()
+        return start, step
+
+    def optimizer(self, kind, params):
+        if kind == "adam":
+            return self.optim.Adam(params, ADAM_RATE, *BETAS, EPS)
+        return self.optim.SGD(params, RATE, MOMENTUM)
+
+    def synchronize(self):
+        self.tiny.Device["CPU"].synchronize()
+
+
 LIBRARIES = {"minidl": Minidl, "minidl-compiled": MinidlCompiled, "minidl-numba": MinidlNumba,
-             "torch": Torch, "torch-channels-last": ChannelsLast,
-             "mygrad": Mygrad, "autograd": Autograd, "dezero": Dezero}
+             "torch": Torch, "torch-channels-last": ChannelsLast, "torch-compile": TorchCompile, "jax": Jax,
+             "mygrad": Mygrad, "autograd": Autograd, "dezero": Dezero, "tinygrad": Tinygrad}

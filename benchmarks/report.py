@@ -1,4 +1,7 @@
 """What was found, as a table and as bars."""
+import statistics
+from pathlib import Path
+
 from .workloads import WORKLOADS
 
 UNSTEADY = 1.5                # upper over lower quartile of the baseline's seconds
@@ -18,7 +21,18 @@ def cell(workload, entry):
     low, middle, high = entry["ratio"]
     if workload == "g":
         return f"{entry['mib']:.0f} MiB, x {middle:.2f}"
-    return f"{middle:.2f} ({low:.2f}-{high:.2f})"
+    return f"{digits(middle)} ({digits(low)}-{digits(high)})"
+
+
+def digits(ratio):
+    """Two digits after the point, or as many as it takes to see one."""
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.1g}"
+
+
+def ratios(seconds, baseline):
+    """Lower quartile, median and upper quartile of the ratios round by round."""
+    each = [s / b for s, b in zip(seconds, baseline)]
+    return statistics.quantiles(each, n=4, method="inclusive") if len(each) > 1 else each * 3
 
 
 def table(found):
@@ -34,13 +48,23 @@ def text(found, markdown=False):
     """The table with all that is needed to read it."""
     rows = table(found)
     if markdown:
-        rows.insert(1, ["---"] * len(rows[0]))
-        lines = ["| " + " | ".join(row) + " |" for row in rows]
+        lines = marked_down(rows)
     else:
         widths = [max(map(len, column)) for column in zip(*rows)]
         lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in rows]
-    notes = [*disturbed(found), *[f"Skipped: {n}" for n in found["skipped"]], *[f"ERROR: {n}" for n in found["errors"]]]
-    return "\n".join([*lines, "", *paragraphs([legend(found), *titles(found), about(found), *notes], markdown)])
+    notes = [legend(found), *titles(found), about(found), *remarks(found)]
+    return "\n".join([*lines, "", *paragraphs(notes, markdown)])
+
+
+def marked_down(rows):
+    """The lines of a Markdown table; the first row is its head."""
+    head, *body = ["| " + " | ".join(row) + " |" for row in rows]
+    return [head, "| " + " | ".join(["---"] * len(rows[0])) + " |", *body]
+
+
+def remarks(found):
+    """What went wrong, and what is not in the table."""
+    return [*disturbed(found), *[f"Skipped: {n}" for n in found["skipped"]], *[f"ERROR: {n}" for n in found["errors"]]]
 
 
 def paragraphs(lines, markdown):
@@ -79,19 +103,28 @@ def about(found):
             versions.setdefault(name, []).append(version)
     words = [f"{name} {' / '.join(dict.fromkeys(each))}" for name, each in versions.items()]
     load = "" if m["load_at_start"] is None else f"; load average at the start {m['load_at_start']:.1f}"
-    busy = ": the machine was busy with other work, see --threads 1" if (m["load_at_start"] or 0) > 0.7 else ""
+    now = m.get("busy_at_start")
+    load += "" if now is None else f", cores busy in the second before it {now:.1f}"
+    others = m["load_at_start"] if now is None else now
+    busy = ": the machine was busy with other work, see --threads 1" if (others or 0) > 0.7 else ""
+    memory = f" {m['memory_gib']} GiB," if m.get("memory_gib") else ""
     gpu = f"{found['gpu']} (TF32 off), " if "gpu" in found else ""
-    place = f"{m['date']}, {gpu}{m['cpu']}, {m['cores']} cores, threads used: {m['threads']}, {m['system']}"
+    place = f"{m['date']}, {gpu}{m['cpu']}, {m['cores']} cores,{memory} threads used: {m['threads']}, {m['system']}"
     return f"{place}; {', '.join(words)}{load}{busy}."
+
+
+def drawable(found):
+    """The workloads that have ratios."""
+    return {k: entries for k, entries in found["workloads"].items() if entries and k != "f"}
 
 
 def plot(found, path):
     """Bars of the ratios, one picture a workload, on a logarithmic axis; the line at 1 is the baseline."""
     from minidl.viz.picture import GRID, INK, LINES, Picture, canvas
-    shown = {k: entries for k, entries in found["workloads"].items() if entries and k != "f"}
+    shown = drawable(found)
     if not shown:
         raise SystemExit("--plot: there are no ratios to draw")
-    figure, axes = canvas(len(shown), 1, size=(6.4, 1.9))
+    figure, axes = canvas(len(shown), 1, size=(6.4, 0.6 + 0.2 * max(map(len, shown.values()))))
     for ax, (workload, entries) in zip(axes[:, 0], shown.items()):
         names = list(entries)[::-1]
         low, middle, high = zip(*[entries[name]["ratio"] for name in names])
@@ -106,10 +139,14 @@ def plot(found, path):
         ax.grid(axis="x", color=GRID, linewidth=0.6)
         ax.set_axisbelow(True)
         for k, (m, b) in enumerate(zip(middle, high)):
-            ax.annotate(f"{m:.2f}", (max(b, 1), k), xytext=(4, 0), textcoords="offset points", va="center")
+            ax.annotate(digits(m), (max(b, 1), k), xytext=(4, 0), textcoords="offset points", va="center")
         what = "peak of ten steps of the CNN" if workload == "g" else "time of a training step"
         ax.set_title(f"({workload}) {WORKLOADS[workload].short}: {what} as a ratio to {names[-1]}", loc="left")
-    Picture(figure, text(found)).save(path)
+    picture = Picture(figure, text(found))
+    if Path(path).suffix == ".png":
+        Path(path).write_bytes(picture.png(dpi=120))      # a palette: a third of the size
+    else:
+        picture.save(path)
 
 
 def ticks(limits):

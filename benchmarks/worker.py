@@ -53,7 +53,7 @@ class Worker:
         from .workloads import WORKLOADS, load
         workload = WORKLOADS[workload]
         x, y, weights = load(file)
-        make = self.library.network if workload.layers else self.library.chain
+        make = self.library.network if workload.layers else self.library.chain    # some have none
         step = make and (make(workload, x, y, weights) if workload.layers else make(x))
         if step is None:
             raise Missing("no version of this workload")
@@ -61,7 +61,7 @@ class Worker:
 
     def do_losses(self, workload, file, steps):
         step = self.build(workload, file)
-        return [float(step()) for _ in range(steps)]
+        return [number(step()) for _ in range(steps)]
 
     def do_time(self, workload, file, steps):
         step = self.build(workload, file)
@@ -89,6 +89,11 @@ class Worker:
             return {"missing": str(missing)}
         except Exception:
             return {"error": traceback.format_exc()}
+
+
+def number(loss):
+    """A loss in Python's terms."""
+    return float(loss.item() if hasattr(loss, "item") else loss)
 
 
 def peak_mib():

@@ -1,14 +1,18 @@
 """The benchmark runs, notices other work and dead processes, and draws. How fast anything is, no test asks."""
+import importlib.util
 import json
+import os
+import re
 import sys
+import tempfile
 
 import numpy as np
 import pytest
 
 import minidl as md
-from benchmarks import Missing, report
-from benchmarks.__main__ import Failed, Worker, compare, interpreters, main, python_of, ratios
-from benchmarks.libraries import UPDATES, Minidl, bent_quarters, scan
+from benchmarks import Missing, goals, page, report
+from benchmarks.__main__ import Failed, Worker, busy_cores, compare, interpreters, main, python_of
+from benchmarks.libraries import JAX_UPDATES, LIBRARIES, UPDATES, Minidl, bent_quarters, scan
 from benchmarks.worker import Worker as Inside
 from benchmarks.workloads import ON_GPU, WORKLOADS, draw
 from tests.fake_device import no_transfers
@@ -127,8 +131,41 @@ def test_the_updates_of_peers_without_an_optimizer(kind):
     np.testing.assert_allclose(ours, p.detach().numpy(), 1e-5)
 
 
+@pytest.mark.parametrize("kind", JAX_UPDATES)
+def test_the_updates_that_make_new_arrays(kind):
+    rng, x = np.random.default_rng(0), np.ones(5, "f")
+    ours, memory, other = x, [0 * x], x.copy()
+    memory = (np.float32(0), memory, memory) if kind == "adam" else memory
+    update = UPDATES[kind]([other])
+    for _ in range(4):
+        g = rng.standard_normal(5).astype("f")
+        (ours,), memory = JAX_UPDATES[kind](np, [ours], [g], memory)
+        update([g])
+    np.testing.assert_allclose(ours, other, 1e-5)
+    assert (x == 1).all()
+
+
+@pytest.mark.parametrize("name", ["jax", "tinygrad"])
+def test_what_is_compiled_once_starts_each_turn_anew(name):
+    """Only (a): compilers take their time. All other losses are compared by each run of the benchmark."""
+    if importlib.util.find_spec(LIBRARIES[name].module) is None:
+        pytest.skip("not installed")
+    worker = Worker(name, sys.executable, 1, timeout=120)
+    try:
+        worker.ask("import")
+        with tempfile.TemporaryDirectory() as folder:
+            np.savez(f"{folder}/a.npz", **draw("a"))
+            for _ in range(2):
+                losses = worker.ask("losses", workload="a", file=f"{folder}/a.npz", steps=5)
+                assert compare(losses, [2.313135, 2.292854, 2.254783, 2.201583, 2.136055])
+    except Missing as missing:
+        pytest.skip(str(missing))
+    finally:
+        worker.close()
+
+
 def test_ratios_are_taken_round_by_round():
-    assert ratios([2, 20, 30], [1, 10, 10]) == [2, 2, 2.5]
+    assert report.ratios([2, 20, 30], [1, 10, 10]) == [2, 2, 2.5]
 
 
 def test_interpreters_by_name_by_family_and_for_all_peers():
@@ -138,13 +175,68 @@ def test_interpreters_by_name_by_family_and_for_all_peers():
     assert python_of("minidl", choices) == sys.executable
 
 
+ABOUT = {"date": "2026-01-01", "cpu": "a CPU", "cores": 2, "threads": 2, "system": "Linux", "load_at_start": 0.1}
+
+
+def findings(**entries):
+    """A run in which (b) was measured, with these seconds in each round."""
+    b = {name.replace("_", "-"): {"ratio": report.ratios(s, entries["torch"]), "seconds": s}
+         for name, s in entries.items()}
+    return {"workloads": {"b": b}, "versions": {name: {name: "1"} for name in b}, "device": "cpu",
+            "skipped": [], "errors": [], "machine": ABOUT, "rounds": 4}
+
+
 def test_report_and_picture(tmp_path):
-    entries = {"torch": {"ratio": [1, 1, 1], "seconds": [1, 1, 4, 4]}, "minidl": {"ratio": [0.7, 0.75, 0.8]}}
-    about = {"date": "2026-01-01", "cpu": "a CPU", "cores": 2, "threads": 2, "system": "Linux", "load_at_start": 0.1}
-    found = {"workloads": {"b": entries}, "versions": {"torch": {"torch": "2"}, "minidl": {"minidl": "0.1"}},
-             "skipped": [], "errors": [], "machine": about, "rounds": 9}
-    assert "| minidl | 0.75 (0.70-0.80) |" in report.text(found, markdown=True)
+    found = findings(torch=[1, 1, 4, 4], minidl=[0.7, 0.75, 3, 3.2])
+    assert "| minidl | 0.75 (0.74-0.76) |" in report.text(found, markdown=True)
     assert "WARNING (b): the baseline's own time" in report.text(found)
     pytest.importorskip("matplotlib")
     report.plot(found, tmp_path / "bars.png")
-    assert (tmp_path / "bars.png").stat().st_size > 5000
+    assert (tmp_path / "bars.png").stat().st_size > 2000
+
+
+def test_small_ratios_keep_a_digit():
+    assert [report.digits(r) for r in (10.75, 0.7, 0.1, 0.0234, 0.0021)] == ["10.75", "0.70", "0.10", "0.02", "0.002"]
+
+
+def test_goals_are_reached_missed_or_not_measured():
+    found = findings(torch=[1, 1, 1], minidl=[1, 1.05, 1.2], minidl_compiled=[0.8, 0.8, 0.8], dezero=[9, 9, 9])
+    rows = {(k, name, beside): (goal, verdict) for k, name, beside, goal, _, verdict in goals.rows(found)}
+    assert rows["(b)", "minidl", "torch"] == ("1.10", "reached, within the spread")
+    assert rows["(b)", "minidl-compiled", "torch"] == ("0.75", "**missed**")
+    assert rows["(b)", "minidl-compiled", "dezero"] == ("0.20", "reached")
+    assert rows["(b)", "minidl-compiled", "mygrad"][1] == rows["(f)", "minidl", "NumPy"][1] == "not measured"
+
+
+def test_goals_of_import_and_memory():
+    found = {"workloads": {"f": {"minidl": {"extra_ms": 26}}, "g": {"minidl": {"mib": 150}}}}
+    rows = {(k, name): row for k, name, *row in goals.rows(found)}
+    assert rows["(f)", "minidl"] == ["NumPy", "+25 ms", "+26 ms", "**missed**"]
+    assert rows["(g)", "minidl"] == ["-", "160 MiB", "150 MiB", "reached"]
+
+
+def test_each_device_has_its_part_of_the_page(tmp_path):
+    path, found = tmp_path / "docs" / "benchmarks.md", findings(torch=[1, 1], minidl=[0.5, 0.5])
+    page.write({**found, "device": "cuda", "gpu": "A GPU"}, path)
+    page.write(found, path)
+    page.write(findings(torch=[1, 1], minidl=[0.6, 0.6]), path)
+    text = path.read_text()
+    assert text.count("**minidl** | 0.60") == text.count("**minidl** | 0.50") == text.count("A GPU (TF32 off)") == 1
+    assert text.index("## On a CPU") < text.index("## On a GPU") and text.count("### Goals") == 1
+    assert "performance.md" not in text
+    (path.parent / "performance.md").touch()
+    page.write(found, path)
+    assert "[performance.md](performance.md)" in path.read_text()
+    for link in re.findall(r"]\((pictures/.*?)\)", path.read_text()):
+        assert (path.parent / link).exists()
+
+
+def test_what_was_found_earlier_can_be_read(tmp_path, capsys):
+    (tmp_path / "found.json").write_text(json.dumps(findings(torch=[1, 1], minidl=[0.5, 0.5])))
+    assert main(["--read", str(tmp_path / "found.json"), "--write", str(tmp_path / "page.md")]) == 0
+    assert "0.50 (0.50-0.50)" in capsys.readouterr().out and "## On a CPU" in (tmp_path / "page.md").read_text()
+
+
+def test_how_busy_a_machine_is():
+    busy = busy_cores(0.05)
+    assert busy is None or 0 <= busy <= os.cpu_count()
