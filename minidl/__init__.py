@@ -47,3 +47,19 @@ from .random import Generator, get_rng_state, initial_seed, manual_seed, set_rng
 from .recompute import checkpoint
 from .serialize import load, save
 from .tensor import Tensor, as_tensor, from_numpy, is_tensor, result_type, tensor
+
+
+def __getattr__(name):
+    """What stands on the library and is loaded when it is first asked for: md.viz, for instance."""
+    if name in ("viz",):
+        import importlib
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _picture_of(graph):
+    from .viz import draw
+    return draw(graph)._repr_mimebundle_()
+
+
+graph.Graph.picture = staticmethod(_picture_of)

@@ -9,7 +9,7 @@ from minidl.primitive import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = {path: path.read_text(encoding="utf-8") for path in (ROOT / "minidl").rglob("*.py")}
-PAGES = [ROOT / "docs" / name for name in ("how_an_op_works.md", "design_opinions.md", "graphs.md")]
+PAGES = [ROOT / "docs" / name for name in ("how_an_op_works.md", "design_opinions.md", "graphs.md", "pictures.md")]
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 

@@ -59,7 +59,7 @@ def test_the_measures_know_what_is_known():
 def test_text_can_be_read(palette):
     for text in (palette.ink, palette.muted):
         assert min(contrast(text, palette.paper), contrast(text, palette.panel)) >= 4.5
-    for text in (palette.positive, palette.negative):
+    for text in (palette.positive, palette.negative, palette.broken_text):
         assert contrast(text, palette.paper) >= 4.5
     assert contrast(palette.broken, palette.broken_paper) >= 4.5
 
@@ -111,7 +111,8 @@ def test_a_number_in_words(x, text):
 
 @pytest.mark.parametrize("array, text", [
     (2.0, "2"), ([1.0, -2.0], "[1, −2]"), ([[1, 2], [3, 4]], "[[1, 2], [3, 4]]"), (np.arange(-5.0, 6), "−5 … 5"),
-    ([np.nan] * 6, "6 NaN"), ([0, 1, np.inf, np.nan, 5, 6.5], "0 … 6.5, 1 NaN, 1 ∞"), ([], "no numbers"),
+    ([np.nan] * 6, "6 NaN"), (np.zeros(9), "all 0"),
+    ([1.0] * 5 + [np.inf], "1 … 1, 1 ∞"), ([0, 1, np.inf, np.nan, 5, 6.5], "0 … 6.5, 1 NaN, 1 ∞"), ([], "no numbers"),
     ([True, False], "[True, False]"), (np.array(["a"]), "1 of <U1"),
 ])
 def test_several_numbers_in_words(array, text):

@@ -5,6 +5,7 @@ and runs itself, one Node after the other; passes.py makes better graphs of it, 
 """
 import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -43,7 +44,11 @@ class Graph:
         updates: a list of Updates.
         draws: Nodes of random numbers; they run in the order of writing, needed or not, as they did in Python.
         history: pairs (name of the pass, graph before it).
+        picture: of the class: makes the pictures for a notebook. minidl/__init__.py puts it in, as a graph knows
+            nothing of pictures.
     """
+
+    picture: Callable | None = None
 
     def __init__(self, inputs, outputs, updates=(), draws=(), history=()):
         self.inputs, self.outputs, self.updates = list(inputs), list(outputs), list(updates)
@@ -157,31 +162,9 @@ class Graph:
         outs = ", ".join(value_text(x, names) for x in self.outputs)
         return "\n".join([f"graph({ins})", *reads, *lines, *writes, f"  return {outs}"])
 
-
-    # ------------------------------------------------------------------ drawing it
-    def dot(self):
-        """The graph in the DOT language of Graphviz: inputs and variables as boxes, steps as ellipses."""
-        names, lines = self.names(), ["digraph {", '  node [fontname="sans-serif"]']
-        for node in [*self.inputs, *self.variables, *self.scalars]:
-            lines.append(f'  {names[node]} [shape=box label="{names[node]}\\n{kind_text(node)}"]')
-        for node in self.steps:
-            lines.append(f'  {names[node]} [label="{node.op.symbol}\\n{names[node]}: {kind_text(node)}"]')
-            lines += [f"  {names[x]} -> {names[node]}" for x in node.inputs if isinstance(x, Node)]
-        for k, x in enumerate(self.outputs):
-            if isinstance(x, Node):
-                lines += [f'  out{k} [shape=plaintext label="output"]', f"  {names[x]} -> out{k}"]
-        for u in self.updates:
-            if isinstance(u.value, Node):
-                lines.append(f"  {names[u.value]} -> {names[u.target]} [style=dashed constraint=false]")
-        return "\n".join([*lines, "}"])
-
-    def _repr_svg_(self):
-        """The picture for a notebook, where the `graphviz` package finds the program `dot`; else the text stands."""
-        try:
-            import graphviz
-            return graphviz.Source(self.dot()).pipe(format="svg", encoding="utf-8")
-        except Exception:                              # no package, no program: the text says the same
-            return None
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        picture = Graph.picture(self) if Graph.picture else {}
+        return {**picture, "text/plain": repr(self)}
 
 
 def with_inputs(node, inputs):

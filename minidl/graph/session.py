@@ -42,6 +42,7 @@ class Builder:
     def __init__(self):
         self.placeholders, self.variables, self.sources, self.tracer = {}, {}, {}, Tracer()
         self._names, self._sizes = set(), {}
+        self.tracer.written = []
 
     @contextlib.contextmanager
     def as_default(self):

@@ -47,11 +47,13 @@ class Tracer:
         names: from id of an array to a name for its variable.
         leaves: from the id of a tensor that requires a gradient to (tensor, its `.grad` when it was met first).
         once: why the graph is good for one run only; "" if it is not.
+        written: a list of all Nodes, if somebody wants one (a Builder: it can be drawn before anything is fetched).
     """
 
     def __init__(self, names=None):
         self.inputs, self.variables, self.scalars, self.draws, self.guards = [], {}, {}, [], []
         self.names, self.once, self.kept, self.leaves = names or {}, "", [], {}
+        self.written = None
 
     # ------------------------------------------------------------------ at work
     @contextlib.contextmanager
@@ -162,6 +164,8 @@ class _Kernels:
             out = record(op, args, meta)
             if not args and tracer is not None:
                 tracer.draws.append(out.node)
+            if tracer is not None and tracer.written is not None:
+                tracer.written += [out.node] if isinstance(out, Symbol) else []
             return out
         return recorder
 

@@ -26,6 +26,7 @@ class Palette:
         line, grid: strokes that must be seen, and rules that only guide the eye.
         positive, negative: numbers by their sign; 0 is the colour of the paper.
         broken, broken_paper: NaN and infinities, and what they stand on.
+        broken_text: the same where there is only the paper to stand on.
         lanes: lines of one plot; each has a dash pattern and a label as well (see DASHES).
     """
 
@@ -39,17 +40,18 @@ class Palette:
     negative: str
     broken: str
     broken_paper: str
+    broken_text: str
     lanes: tuple
 
 
 LIGHT = Palette(
     paper="#ffffff", panel="#f4f5f7", ink="#1a1a1a", muted="#565c66", line="#7a808a", grid="#d8d8d8",
-    positive="#0B63A5", negative="#C4500A", broken="#FF00FF", broken_paper="#000000",
+    positive="#0B63A5", negative="#C4500A", broken="#FF00FF", broken_paper="#000000", broken_text="#B4009E",
     lanes=("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#1D1D5A", "#5E3200"),     # the first four: Okabe and Ito
 )
 DARK = Palette(
     paper="#111111", panel="#1d1f23", ink="#ececec", muted="#a9b0bb", line="#808791", grid="#3a3d42",
-    positive="#5AB0F0", negative="#F2994A", broken="#FF00FF", broken_paper="#000000",
+    positive="#5AB0F0", negative="#F2994A", broken="#FF00FF", broken_paper="#000000", broken_text="#FF6BFF",
     lanes=("#56B4E9", "#E8762B", "#0FA37A", "#E3A0CB", "#D9D9F5", "#F2E3B3"),
 )
 THEMES = {"light": LIGHT, "dark": DARK}
@@ -127,7 +129,8 @@ def numbers(array, most=4, digits=3):
     if array.size <= most:
         return _listed(array, digits)
     whole = array[np.isfinite(array)] if array.dtype.kind == "f" else array
-    parts = [f"{number(whole.min(), digits)} … {number(whole.max(), digits)}"] if whole.size else []
+    low, high = (number(whole.min(), digits), number(whole.max(), digits)) if whole.size else ("", "")
+    parts = [f"all {low}" if low == high and whole.size == array.size else f"{low} … {high}"] if whole.size else []
     if array.dtype.kind == "f":
         counts = (("NaN", np.isnan(array).sum()), (INFINITY, np.isinf(array).sum()))
         parts += [f"{count} {mark}" for mark, count in counts if count]
@@ -141,7 +144,10 @@ def _listed(array, digits):
 
 
 def sign_of(array):
-    """"positive", "negative", "zero", "mixed", or "broken" if a NaN or an infinity is in it: for the choice of a colour."""
+    """The sign of all numbers together, for the choice of a colour.
+
+    One of "positive", "negative", "zero", "mixed", or "broken" if a NaN or an infinity is among them.
+    """
     array = np.asarray(array)
     if array.dtype.kind not in "fiub" or not array.size:
         return "mixed"
@@ -170,7 +176,7 @@ class Kind:
 
     Attributes:
         shape: of its mark in our own drawings (svg.py's names).
-        dot: Graphviz' name of the nearest shape, and the style that goes with it.
+        dot: Graphviz' shape that takes little room and is like it, its style, and more settings.
         says: for the legend.
     """
 
@@ -181,11 +187,11 @@ class Kind:
 
 KINDS = {
     "parameter": Kind("square", ("box", "solid,bold"), "parameter, to be learned"),
-    "input": Kind("slant", ("parallelogram", "solid"), "input or data"),
+    "input": Kind("slant", ("polygon", "solid", "sides=4 skew=0.12 margin=0.02"), "input or data"),
     "constant": Kind("thin", ("box", "dashed"), "constant"),
-    "op": Kind("circle", ("ellipse", "solid"), "op"),
+    "op": Kind("circle", ("box", "rounded"), "op"),
     "view": Kind("hexagon", ("hexagon", "solid"), "view: shares the memory of its input"),
-    "loss": Kind("diamond", ("diamond", "solid"), "the value that was asked for"),
+    "loss": Kind("diamond", ("box", "solid", "peripheries=2"), "the value that was asked for"),
     "module": Kind("frame", ("box", "rounded,dashed"), "module, folded"),
     "failed": Kind("cross", ("octagon", "solid,bold"), "the op that raised"),
 }
