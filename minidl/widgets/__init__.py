@@ -1,0 +1,29 @@
+"""Interactive pictures: what ran is recorded in Python and played in the page.
+
+    Trace                a run, frame by frame; it cannot be changed
+    Widget               what all of them have in common; docs/widgets.md says how one is made
+    play, BackpropPlayer forward, loss, backward and update, step by step in both directions
+
+Every widget can be used without a browser: `widget.forward()` takes a step, `widget.describe()` says in words what
+is to be seen, `widget.svg()` draws it. The live version needs anywidget (`pip install "minidl[lab]"`), which is
+imported when the first widget is asked for; a Trace needs nothing.
+"""
+import importlib
+
+HOME = {                              # public name -> the file of minidl/widgets that it lives in
+    "Trace": "trace",
+    "Frame": "trace",
+    "Widget": "widget",
+}
+
+__all__ = list(HOME)
+
+
+def __getattr__(name):
+    if name not in HOME:
+        raise AttributeError(f"minidl.widgets has no {name!r}; the names are: {', '.join(sorted(HOME))}")
+    return getattr(importlib.import_module(f".{HOME[name]}", __name__), name)
+
+
+def __dir__():
+    return sorted(HOME)
