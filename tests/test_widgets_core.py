@@ -5,6 +5,8 @@ import math
 import re
 import shutil
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -254,3 +256,17 @@ def test_page_keys_are_the_keys_of_the_theme(tmp_path):
 
 def test_read_is_the_inverse_of_written():
     assert read(written({"a": [1, -math.inf, "x", None, True]})) == {"a": [1, -math.inf, "x", None, True]}
+
+
+def test_traces_need_no_front_end_and_widgets_say_what_is_missing():
+    code = ("import sys; sys.modules['anywidget'] = None\n"
+            "from minidl import widgets; widgets.Trace([('p', 't')])\n"
+            "try: widgets.Widget\n"
+            "except ImportError as error: print(error)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == 'widgets need anywidget: pip install "minidl[lab]"', done.stderr
+
+
+def test_a_wheel_holds_the_page_files():
+    settings = tomllib.loads((STATIC.parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "minidl/widgets/static/*" in settings["tool"]["hatch"]["build"]["targets"]["wheel"]["artifacts"]
