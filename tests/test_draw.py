@@ -336,6 +336,13 @@ def test_fifty_turns_of_a_cell_become_one():
     assert {edge.count for edge in folded.edges} == {1}
 
 
+def test_turns_that_are_wired_differently_are_not_laid_upon_each_other():
+    hs, back = [leaf(0.5)], [1, 1, 2, 1, 3, 2, 1, 1, 3, 1, 2, 2, 1, 3, 1]
+    for k in back:
+        hs.append(hs[-1] * hs[-min(k, len(hs))])
+    assert draw(hs[-1], fold=True).view.items == draw(hs[-1], fold=False).view.items
+
+
 def test_what_each_turn_gives_away_is_counted():
     w, h, hs = leaf([0.5, 0.5]), md.ones(2), []
     for _ in range(20):
@@ -439,6 +446,8 @@ def test_dot_draws_the_same_nodes_lines_and_edges(name):
     assert nodes == {item.id: [text for _, text, _ in item.rows()] for item in drawing.view.items}
     edges = sorted(g.find(f"{SVG}title").text for classes, g in groups if classes[0] == "edge")
     assert edges == sorted(f"{e.source}->{e.target}" for e in drawing.view.edges)
+    labels = sorted(t.text for classes, g in groups if classes[0] == "edge" for t in g.iter(f"{SVG}text"))
+    assert labels == sorted(edge.label for edge in drawing.view.edges if edge.label)
     assert root.find(f"{SVG}title").text == drawing.view.title and root.get("role") == "img"
 
 

@@ -65,7 +65,7 @@ def _edge(edge):
     if edge.kind in ("next", "update"):
         settings += ["style=dashed", "constraint=false"]
     if edge.saved:
-        settings += ["arrowtail=box", "dir=both"]
+        settings += ["arrowhead=normalbox"]
     if edge.label:
         settings += [f"label={quoted(edge.label)}"]
     return f"  {quoted(edge.source)} -> {quoted(edge.target)}" + (f" [{' '.join(settings)}]" if settings else "")

@@ -231,23 +231,28 @@ def _finished(sizes, columns, chains, centres):
     """Boxes and lines in px, from (0, 0)."""
     top = min((centres[n] - sizes[n][1] / 2 for n in sizes), default=0.0)
     top = min([top, *(centres[p] for chain in chains for p in chain[1:-1])])
-    boxes, x, spots = {}, 0.0, {}
+    boxes, x, spots, edges_of = {}, 0.0, {}, {}
     for column in columns:
         width = max((sizes[n][0] for n in column if n in sizes), default=0.0)
         for name in column:
             if name in sizes:
                 w, h = sizes[name]
                 boxes[name] = x + (width - w) / 2, centres[name] - top - h / 2, w, h
+                edges_of[name] = x, x + width
             else:
                 spots[name] = (x, centres[name] - top), (x + width, centres[name] - top)
         x += width + GAP_X
-    routes = [_route(chain, boxes, spots) for chain in chains]
+    routes = [_route(chain, boxes, spots, edges_of) for chain in chains]
     bottom = max([y + h for _, y, _, h in boxes.values()] + [p[0][1] for p in spots.values()], default=0.0)
     return Layout(boxes, routes, max(x - GAP_X, 0.0), bottom)
 
 
-def _route(chain, boxes, spots):
+def _route(chain, boxes, spots, edges_of):
+    """The points of a line: level to the edge of its column, then on; so it does not run into a wider neighbour."""
     source, *between, target = chain
     x, y, w, h = boxes[source]
     a, b, _, height = boxes[target]
-    return [(x + w, y + h / 2), *(point for place in between for point in spots[place]), (a, b + height / 2)]
+    start, end = y + h / 2, b + height / 2
+    points = [(x + w, start), (edges_of[source][1], start), *(point for place in between for point in spots[place]),
+              (edges_of[target][0], end), (a, end)]
+    return [point for k, point in enumerate(points) if k == 0 or point != points[k - 1]]
