@@ -15,6 +15,10 @@ FILES = {
     "memory": ("memory_of", "layout"),
     "picture": ("Picture",),
     "plots": ("images", "curves", "confusion", "mistakes", "filters", "feature_maps"),
+    "distributions": ("histograms",),
+    "surfaces": ("surface",),
+    "heatmaps": ("attention", "gates", "spectrogram"),
+    "rooflines": ("roofline",),
 }
 PLACE = {name: file for file, names in FILES.items() for name in names}
 __all__ = list(PLACE)
