@@ -51,7 +51,7 @@ from .tensor import Tensor, as_tensor, from_numpy, is_tensor, result_type, tenso
 
 def __getattr__(name):
     """What stands on the library and is loaded when it is first asked for: md.viz, for instance."""
-    if name in ("viz",):
+    if name in ("viz", "widgets", "grading"):
         import importlib
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

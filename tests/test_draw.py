@@ -295,6 +295,12 @@ def test_a_module_is_folded_to_its_layers():
     assert view.items[1].note == "156 parameters" and wires(view)[0] == ("0 Conv2d", "1 ReLU", "value")
 
 
+def test_a_recurrent_layer_is_one_box():
+    view = draw(nn.LSTM(3, 4, num_layers=2), md.zeros(5, 2, 3)).view
+    assert [(item.kind, item.shape) for item in view.items] == [("input", (5, 2, 3)), ("module", (2, 2, 4))]
+    assert "Dropout" in draw(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)), md.ones(1, 2)).view.items[-1].title
+
+
 def test_a_module_is_left_as_it_was():
     model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout(0.5)).requires_grad_(False)
     before, state = [b.array.copy() for b in model.buffers()], md.get_rng_state()
@@ -321,9 +327,9 @@ def test_deeper_modules_are_closed_at_a_chosen_depth():
 def test_equal_layers_are_stacked():
     model = nn.Sequential(nn.Linear(8, 16), *[nn.Sequential(nn.Linear(16, 16), nn.Tanh()) for _ in range(12)])
     view = draw(model, md.zeros(3, 8)).view
-    assert [item.title for item in view.items] == ["x", "0 Linear", "1.0 … 12.0 Linear", "1.1 … 12.1 Tanh"]
-    assert [(g.name, g.count) for g in view.groups] == [("1 … 12", 12)]
-    assert ("1.1 … 12.1 Tanh", "1.0 … 12.0 Linear", "next") in wires(view)
+    assert [item.title for item in view.items] == ["x", "0 Linear", "1…12.0 Linear", "1…12.1 Tanh"]
+    assert [(g.name, g.count) for g in view.groups] == [("1…12", 12)]
+    assert ("1…12.1 Tanh", "1…12.0 Linear", "next") in wires(view)
 
 
 def test_fifty_turns_of_a_cell_become_one():
@@ -433,6 +439,16 @@ def test_without_dot_every_drawing_appears(name, theme, monkeypatch):
     assert ET.fromstring(drawing.svg).get("data-theme") == theme
     bundle = drawing._repr_mimebundle_()
     assert bundle["text/plain"] == drawing.describe() and bundle["image/svg+xml"] == drawing.svg
+
+
+def test_a_dot_that_does_not_work_is_gone_round(monkeypatch):
+    def broken(text, format):
+        raise OSError("dot: error while loading shared libraries")
+    monkeypatch.setattr("minidl.viz.drawing.rendered", broken)
+    monkeypatch.setattr("minidl.viz.drawing.has_dot", lambda: True)
+    assert cards(draw(scalars()[0]).svg)
+    with pytest.raises(OSError, match="shared libraries"):
+        _ = draw(scalars()[0], engine="dot").svg
 
 
 @every_drawing

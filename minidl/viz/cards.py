@@ -130,7 +130,10 @@ def _round(view, boxes):
 
 
 def _frame(group, boxes):
-    """A rounded dashed frame with a label; left out where it would enclose a card that does not belong."""
+    """A rounded dashed frame with a label.
+
+    Where it would enclose a card that does not belong there is no frame, and a label only if it counts turns.
+    """
     mine = [boxes[m] for m in group.members]
     left, top = min(x for x, *_ in mine) - 8, min(y for _, y, *_ in mine) - 18
     right, bottom = max(x + w for x, _, w, _ in mine) + 8, max(y + h for _, y, _, h in mine) + 6
@@ -138,7 +141,7 @@ def _frame(group, boxes):
                  and x < right and x + w > left and y < bottom and y + h > top]
     label = element("text", group.label, x=left + 8, y=top + 12, class_="small muted bold")
     if strangers:
-        return element("g", label, class_="group")
+        return element("g", label if group.count > 1 else None, class_="group")
     box = element("rect", x=left, y=top, width=right - left, height=bottom - top, rx=8, class_="stroke panel",
                   stroke_dasharray="6 3", style="fill: var(--md-panel)")
     return element("g", box, label, class_="group", data_count=group.count)

@@ -57,9 +57,13 @@ class Drawing:
     @functools.cached_property
     def svg(self):
         """The picture as SVG."""
-        if self.engine == "own" or (self.engine is None and not has_dot()):
-            return str(card_svg(self.view, self.theme))
-        return _themed(rendered(self.dot, "svg").decode("utf-8"), self.view, self.theme)
+        if self.engine == "dot" or (self.engine is None and has_dot()):
+            try:
+                return _themed(rendered(self.dot, "svg").decode("utf-8"), self.view, self.theme)
+            except Exception:                          # a Graphviz that is there and does not work
+                if self.engine == "dot":
+                    raise
+        return str(card_svg(self.view, self.theme))
 
     @property
     def dot(self):

@@ -33,8 +33,9 @@ class Explanation:
     def _row(self, item):
         sources = [self._called(edge) for edge in self.view.inputs(item.id)]
         name = item.title if item.name else item.kind
+        absent = item.reason if item.reason.startswith("none") else f"none: {item.reason}" if item.reason else ""
         return (str(self.numbers[item.id]), name, what_it_does(item), ", ".join(sources), item.size, item.value,
-                item.gradient or (f"none: {item.reason}" if item.reason else ""))
+                item.gradient or absent)
 
     def _called(self, edge):
         """An input as the table names it: its name and the number of its row."""
@@ -75,7 +76,8 @@ class Explanation:
         head = element("tr", *(element("th", text, style="text-align: left") for text in HEADS))
         body = [element("tr", *(element("td", text, style="text-align: left; vertical-align: top") for text in row),
                         title=item.line or None) for row, item in zip(self.rows, self.view.items)]
-        table = element("table", element("thead", head), element("tbody", joined(body)))
+        table = element("table", element("thead", head), element("tbody", joined(body)),
+                        style="font-size: inherit; border-spacing: 10px 3px")
         return str(element("div", element("style", css_of_table()), element("p", self.summary), table, class_="minidl"))
 
     def __repr__(self):

@@ -42,7 +42,8 @@ def _swallowed(view, inside):
     users = {}
     for edge in view.edges:
         users.setdefault(edge.source, set()).add(inside.get(edge.target))
-    leaves = [item.id for item in view.items if item.kind in ("parameter", "constant")]
+    leaves = [item.id for item in view.items if item.kind in ("parameter", "constant")
+              or (item.kind == "input" and not item.name)]                   # a mask of dropout, a first state
     return {leaf: next(iter(users[leaf])) for leaf in leaves if len(users.get(leaf, ())) == 1}
 
 
@@ -187,8 +188,19 @@ def _stacked_leaves(view, turn, chosen, turns):
 
 
 def _range(names):
-    """`layers.0 … layers.11`."""
-    return names[0] if names[0] == names[-1] else f"{names[0]} … {names[-1]}"
+    """The names from the first to the last, as short as can be.
+
+    >>> _range(["layers.0.norm", "layers.1.norm", "layers.2.norm"]), _range(["first", "second"])
+    ('layers.0…2.norm', 'first … second')
+    """
+    first, last = names[0].split("."), names[-1].split(".")
+    differ = [k for k, (a, b) in enumerate(zip(first, last)) if a != b]
+    if not differ and len(first) == len(last):
+        return names[0]
+    if len(differ) == 1 and len(first) == len(last) and first[differ[0]].isdigit():
+        first[differ[0]] += f"…{last[differ[0]]}"
+        return ".".join(first)
+    return f"{names[0]} … {names[-1]}"
 
 
 def _merged(view, chosen, turn=None):
