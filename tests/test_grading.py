@@ -4,6 +4,7 @@ Each part on an exercise made here; the real ones are looked at in test_exercise
 """
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -424,8 +425,9 @@ def test_a_picture_says_what_differs(double):
 
 @pytest.mark.parametrize(("got", "expected", "said"), [
     (np.ones((2, 2)), np.ones((2, 3)), "the shapes differ: (2, 2) and (2, 3)"),
-    (np.zeros((2, 3, 3)), np.eye(3)[None].repeat(2, 0) * np.arange(2)[:, None, None], "of plane 1 beside"),
+    (np.zeros((2, 3, 3)), np.eye(3)[None].repeat(2, 0) * np.arange(2)[:, None, None], "Your answer (plane 1) beside"),
     ([1.0, np.nan], [1.0, 2.0], "1 of 2 cells differ"),
+    ({"a": [1, 2], "b": [1, 3]}, {"a": [1, 2], "b": [1, 2]}, "Your answer (b) beside the expected one: 1 of 2"),
 ])
 def test_pictures_of_odd_answers(got, expected, said):
     assert said in drawing.beside(got, expected)
@@ -444,7 +446,8 @@ def test_what_a_learner_writes_is_escaped(double):
 @pytest.mark.parametrize(("value", "said"), [
     ((2, 3), "(2, 3)"), ([np.int64(1), 2], "(1, 2)"), (np.zeros(0), "an empty array of shape (0,)"),
     (np.zeros((9, 9)), "shape (9, 9), float64"), (np.array(2.5), "2.5"), (md.tensor([1.0]), "[1.]"), ("a", "'a'"),
-    ((np.zeros(2), 3), "[0. 0.]\n3"), (np.float32(0.5), "0.5"), (None, "None"),
+    ((np.zeros(2), 3), "[0. 0.]\n3"), ({"a": 1, "b": (2,)}, "a:\n1\nb:\n(2,)"),
+    (np.float32(0.5), "0.5"), (None, "None"),
 ])
 def test_values_are_written_for_people(value, said):
     assert written(value) == said
@@ -779,3 +782,20 @@ def test_the_lines_of_an_error_are_the_learners(double):
     outcome = attempt(double, lambda x: int("x"), case(TABLE))
     assert own_lines(outcome.error) == outcome.lines and len(outcome.lines) == 1
     assert os.path.basename(__file__) not in examine("99.1", lambda x: int("x")).text
+
+
+# --- the page about all this ------------------------------------------------------------------------------------------
+
+
+def test_the_example_on_the_page_is_an_exercise():
+    page = (sheets.ROOT / "docs" / "exercises.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
+    try:
+        exec(code, space := {})
+        exercise = space["centre"]
+        for honest in (exercise.right, *exercise.variants):
+            assert examine("99.1", honest).right
+        for mistake in exercise.mistakes:
+            assert examine("99.1", mistake.wrong).mistake == mistake.message
+    finally:
+        registry.pop("99.1", None)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from .compare import as_numbers, brief, plain
-from .drawing import beside
+from .drawing import beside, tells_all
 
-MARKS = {"right": "\N{CHECK MARK}", "wrong": "\N{BALLOT X}", "crashed": "\N{HIGH VOLTAGE SIGN}",
-         "slow": "\N{HOURGLASS}", "not attempted": "\N{MIDDLE DOT}"}
+MARKS = {"right": "\N{CHECK MARK}", "wrong": "\N{BALLOT X}", "crashed": "!",
+         "slow": "\N{CLOCKWISE OPEN CIRCLE ARROW}", "not attempted": "\N{MIDDLE DOT}"}
 EDGE = {"right": "#0B63A5", "not attempted": "#8a8a8a"}          # the other states are vermilion
 FAULT = "#C4500A"
 LEFT = "text-align:left;vertical-align:top"
@@ -117,10 +117,11 @@ class Verdict:
     def html(self):
         """Everything, as a card for a notebook."""
         colour = EDGE.get(self.state, FAULT)
+        seen = ("got", "expected") if self.drawing and tells_all(self.outcome.value, self.expected.value) else ()
         cells = "".join(
             f'<tr style="background:none"><td style="{LEFT};padding:1px 14px 1px 0;opacity:.75">{html.escape(name)}'
             f'</td><td style="{LEFT};padding:1px 0;{_face(name)}">'
-            f"{html.escape(str(value))}</td></tr>" for name, value in self.rows())
+            f"{html.escape(str(value))}</td></tr>" for name, value in self.rows() if name not in seen)
         table = f'<table style="margin:6px 0 0 0;border:none;font-size:13px">{cells}</table>' if cells else ""
         picture = f'<div style="margin-top:8px">{self.drawing}</div>' if self.drawing else ""
         note = f"<div><small>{html.escape(self.note)}</small></div>" if self.note else ""
@@ -165,6 +166,8 @@ def written(value):
             return f"{array.item():.6g}" if not array.ndim else f"an empty array of shape {array.shape}"
     if isinstance(value, list) and any(isinstance(v, (np.ndarray, list)) for v in value):
         return "\n".join(written(v) for v in value[:MOST_LINES])
+    if isinstance(value, dict):
+        return "\n".join(f"{key}:\n{written(v)}" for key, v in value.items())
     if isinstance(value, np.generic):
         value = value.item()
     return brief(value, 200)

@@ -315,7 +315,7 @@ def _(answer, x):
         return None
     before = np.array(turned)
     x *= 10
-    return before, np.array(turned)
+    return {"the answer": before, "after x *= 10": np.array(turned)}
 
 
 @turn.cases
@@ -398,7 +398,7 @@ def _(answer, x, shape, layout):
         return None
     before = np.array(result)
     x *= 10
-    return before, np.array(result)
+    return {"the answer": before, "after x *= 10": np.array(result)}
 
 
 def _laid_out(x, layout):
