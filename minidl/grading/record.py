@@ -110,7 +110,11 @@ def import_progress(source):
 
 
 def _append(file, lines):
-    """Add whole lines in one write, and see them to the disk."""
+    """Add whole lines in one write, and see them to the disk.
+
+    The system puts a write in append mode behind all others, whole. Another process that is about to end its line may
+    look like one that was cut off: then an empty line comes in between, which nobody minds.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     data = "".join(line + "\n" for line in lines).encode("utf-8")
     descriptor = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
