@@ -94,7 +94,8 @@ class Dashboard:
         path = sheet("exercises", row.chapter)
         name = html.escape(f"{row.chapter} \N{MIDDLE DOT} {row.title}")
         name = f'<a href="../exercises/{html.escape(path.name)}">{name}</a>' if path else name
-        marks = " ".join(f'<span style="white-space:nowrap;margin-right:8px" title="{html.escape(f"{e.id} {e.title}: {state}")}">'
+        look = 'style="white-space:nowrap;margin-right:8px"'
+        marks = " ".join(f'<span {look} title="{html.escape(f"{e.id} {e.title}: {state}")}">'
                          f"{SIGNS[state]}&thinsp;{e.id.split('.')[1]}</span>" for e, state in row.marks)
         bar = (f'<div style="width:220px;border:1px solid #8a8a8a;height:10px"><div style="height:10px;'
                f'width:{100 * got / total:.0f}%;background:#0B63A5"></div></div>')
