@@ -44,6 +44,7 @@ from minidl.grading.compare import difference
 from minidl.grading.dashboard import Dashboard
 from minidl.grading.exercise import order, registry
 from minidl.grading.verdict import written
+from minidl.viz.source import show
 from tools import make_exercises
 
 TABLE = counted(2, 3)
@@ -618,6 +619,11 @@ def test_an_answer_computes_inside_minidl(capsys):
         y = x.expand(2, 3)
         assert calls == [(2, 3)] and y.tolist() == [[1, 1, 1], [2, 2, 2]]
         y.sum().backward()
+        shown = show(md.ops.expand).text
+        assert shown.startswith("# your expand, from test_grading.py: it computes now, in place of our forward\n"
+                                "def expand(x, shape):")
+        assert "# minidl/ops/shape.py" in shown
+    assert not show(md.ops.expand).text.startswith("# your")
     assert x.grad.tolist() == [[3], [3]]
     assert whose("expand") == "our expand" and not mine.active
 

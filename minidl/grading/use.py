@@ -28,12 +28,13 @@ class Yours:
 
     Attributes:
         owner: "your"; what has no owner is ours.
+        answer: the learner's function.
     """
 
     owner = "your"
 
     def __init__(self, exercise, answer):
-        self.op, self.id = registry[exercise.op], exercise.id
+        self.op, self.answer = registry[exercise.op], answer
         self.run, self.before = exercise.adapter(answer), None
         self.inside, self.told = threading.local(), False
 

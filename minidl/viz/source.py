@@ -11,6 +11,7 @@ import inspect
 import linecache
 from pathlib import Path
 
+from ..backend import cpu
 from ..errors import ArgumentError, message
 from ..primitive import Primitive
 
@@ -72,7 +73,19 @@ def show(op):
         if part is not op._shape or part.__name__ != "<lambda>":      # `elementwise` makes one; it is not in the block
             found[piece[:2]] = piece
     in_order = sorted(found.values(), key=lambda piece: (piece[0] != forward.__code__.co_filename, *piece[:2]))
-    return Source([(_place(file), text) for file, _, text in in_order])
+    return Source([*_standing_in(op), *((_place(file), text) for file, _, text in in_order)])
+
+
+def _standing_in(op):
+    """The learner's own function, where it computes in place of the forward; nothing otherwise."""
+    kernel = cpu.kernels.get(op.name)
+    if getattr(kernel, "owner", "our") == "our":
+        return []
+    try:
+        place, code = _definition(kernel.answer)
+    except ArgumentError:
+        place, code = "typed", "# its source is not at hand"
+    return [(f"{kernel.owner} {op.name}, from {place}: it computes now, in place of our forward", code)]
 
 
 def _behind(thing):
