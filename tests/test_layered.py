@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from minidl.viz.layered import GAP_Y, _crossings, _inversions, _neighbours, arrange, rank, spaced
+from minidl.viz.layered import GAP_Y, _crossings, _inversions, _neighbours, arrange, breaks, rank, spaced
 
 BOX = (50.0, 20.0)
 
@@ -87,3 +87,26 @@ def test_boxes_of_a_frame_lie_together():
     edges = [("s", name) for name in "abcd"]
     boxes = arrange(sizes, edges, [["a", "d"]]).boxes
     assert abs(boxes["a"][1] - boxes["d"][1]) == pytest.approx(BOX[1] + GAP_Y)
+
+
+def test_a_long_graph_goes_on_in_a_new_line():
+    sizes = dict.fromkeys([f"v{k}" for k in range(12)], BOX)
+    edges = list(itertools.pairwise(sizes))
+    wide, layout = arrange(sizes, edges), arrange(sizes, edges, limit=500)
+    assert wide.width > 1000 and layout.width < 600 and len(layout.lines) == 3
+    for (x, y, w, h), (a, b, c, d) in itertools.combinations(layout.boxes.values(), 2):
+        assert x + w <= a or a + c <= x or y + h <= b or b + d <= y
+    for (a, b), route in zip(edges, layout.routes):
+        assert route[0][0] == layout.boxes[a][0] + BOX[0] and route[-1][0] == layout.boxes[b][0]
+        assert all(0 <= x <= layout.width and 0 <= y <= layout.height for x, y in route)
+        for (x, y, w, h) in layout.boxes.values():     # no line runs through a box
+            middles = [((p + r) / 2, (q + s) / 2) for (p, q), (r, s) in zip(route, route[1:])]
+            assert not any(x < p < x + w and y < q < y + h for p, q in middles)
+
+
+@pytest.mark.parametrize("spans, frames, starts", [
+    ([(k, k + 1) for k in range(9)], [], [0, 5]), ([(0, 9)] * 4, [], [0]), ([], [(2, 9)], [0]),
+    ([(3, 6)] * 2, [], [0, 3, 8]), ([], [(3, 6)], [0, 3, 8]),
+])
+def test_a_line_is_broken_where_few_arrows_pass_and_not_in_a_frame(spans, frames, starts):
+    assert breaks([40.0] * 10, spans, frames, 200.0) == starts

@@ -5,6 +5,7 @@ from .theme import BODY, KINDS, SMALL
 
 LINE, PAD, SIDE = 16, 6, 10            # px: a line of text, above and below the text, beside it
 MARGIN, LEGEND = 16, 26
+WIDEST = 1050                          # px: as much as a notebook shows without making the text smaller
 
 
 def card_svg(view, theme=None):
@@ -16,14 +17,15 @@ def card_svg(view, theme=None):
     """
     sizes = {item.id: card_size(item) for item in view.items}
     flow = [e for e in view.edges if e.kind in ("value", "cut")]
-    layout = arrange(sizes, [(e.source, e.target) for e in flow], [g.members for g in view.groups])
+    layout = arrange(sizes, [(e.source, e.target) for e in flow], [g.members for g in view.groups],
+                     WIDEST if all(e.kind != "update" for e in view.edges) else float("inf"))
     note = view.note.splitlines()
     x0, y0 = MARGIN, MARGIN + LINE * len(note) + (12 if note else 0) + (8 if view.groups else 0)
     boxes = {name: (x + x0, y + y0, w, h) for name, (x, y, w, h) in layout.boxes.items()}
     routes = [[(x + x0, y + y0) for x, y in route] for route in layout.routes]
     frames = [_frame(g, boxes) for g in view.groups]
     lines = [_edge(edge, route) for edge, route in zip(flow, routes)]
-    back, depth = _round(view, boxes)
+    back, depth = _round(view, boxes, [(a + y0, b + y0) for a, b in layout.lines])
     legend, legend_width = _legend(view)
     note_width = max((text_width(line, SMALL) * 1.1 for line in note), default=0.0)
     width = max(layout.width, legend_width, note_width) + 2 * MARGIN
@@ -108,22 +110,25 @@ def _edge(edge, route):
     return element("g", *pieces, class_="edge", data_edge=f"{edge.source}->{edge.target}")
 
 
-def _round(view, boxes):
+def _round(view, boxes, lines):
     """The lines that go back, below everything; and how far down they reach."""
     pieces, deepest = [], max((y + h for _, y, _, h in boxes.values()), default=0.0)
     back = [e for e in view.edges if e.kind in ("next", "update")]
     for k, edge in enumerate(back):
         (x, y, w, h), (a, b, width, height) = boxes[edge.source], boxes[edge.target]
         start, end = x + w * 0.7, a + width * 0.3
-        floor = max(v + t for u, v, s, t in boxes.values() if u < max(start, end) and u + s > min(start, end))
+        line = [(top, bottom) for top, bottom in lines if top <= y <= bottom and top <= b <= bottom]
+        bottom = line[0][1] if line else lines[-1][1]
+        floor = max(v + t for u, v, s, t in boxes.values()
+                    if u < max(start, end) and u + s > min(start, end) and v < bottom)
         low = floor + 20 + 14 * k
         deepest = max(deepest, low)
         turn = 8 if end > start else -8
-        line = f"M{start:.1f},{y + h:.1f}V{low - 8:.1f}Q{start:.1f},{low:.1f} {start + turn:.1f},{low:.1f}" \
-               f"H{end - turn:.1f}Q{end:.1f},{low:.1f} {end:.1f},{low - 8:.1f}V{b + height + 6:.1f}"
+        way = f"M{start:.1f},{y + h:.1f}V{low - 8:.1f}Q{start:.1f},{low:.1f} {start + turn:.1f},{low:.1f}" \
+              f"H{end - turn:.1f}Q{end:.1f},{low:.1f} {end:.1f},{low - 8:.1f}V{b + height + 6:.1f}"
         pieces.append(element(
             "g", element("title", f"{edge.source} → {edge.target}, {edge.label}"),
-            element("path", d=line, class_="value", stroke_dasharray="7 3"), arrow_head(end, b + height, -1.5708),
+            element("path", d=way, class_="value", stroke_dasharray="7 3"), arrow_head(end, b + height, -1.5708),
             element("text", edge.label, x=(start + end) / 2, y=low - 3, text_anchor="middle", class_="small muted"),
             class_="edge", data_edge=f"{edge.source}->{edge.target}"))
     return pieces, deepest

@@ -23,7 +23,7 @@ from ..errors import ArgumentError, MinidlError, message
 from ..func.trees import leaves
 from ..nn.module import Module
 from ..tensor import Tensor, wrap
-from .cards import card_svg
+from .cards import WIDEST, card_svg
 from .dot import dot_text, has_dot, rendered
 from .fold import close_modules, frames, set_aside, stack_repeats
 from .from_graph import graph_of, graph_view
@@ -40,7 +40,7 @@ class Drawing:
 
     Args:
         view: a GraphView.
-        engine: "dot" or "own"; None takes Graphviz' `dot` where it is installed.
+        engine: "dot" or "own"; None takes Graphviz' `dot` where it is installed and the picture is not too wide.
         theme: "light" or "dark"; None follows the reader's preference.
 
     Attributes:
@@ -59,7 +59,9 @@ class Drawing:
         """The picture as SVG."""
         if self.engine == "dot" or (self.engine is None and has_dot()):
             try:
-                return _themed(rendered(self.dot, "svg").decode("utf-8"), self.view, self.theme)
+                made = rendered(self.dot, "svg").decode("utf-8")
+                if self.engine == "dot" or _fits(made):
+                    return _themed(made, self.view, self.theme)
             except Exception:                          # a Graphviz that is there and does not work
                 if self.engine == "dot":
                     raise
@@ -122,7 +124,7 @@ def draw(what, *more, names=None, fold="auto", depth=None, engine=None, theme=No
         fold: whether modules are closed and the turns of loops laid upon each other. "auto" does it for a Module, and
             for the rest above 60 items.
         depth: how deep modules are opened; None opens those with modules in them.
-        engine: "dot" or "own"; None takes Graphviz' `dot` where it is installed.
+        engine: "dot" or "own"; None takes Graphviz' `dot` where it is installed and the picture is not too wide.
         theme: "light" or "dark"; None follows the reader's preference.
         title: of the picture.
 
@@ -280,6 +282,11 @@ def _closed(view, modules, depth):
 
 
 # ---------------------------------------------------------------------- what dot makes, in our colours
+def _fits(text):
+    """Whether a notebook shows it without making its text smaller; our own layout begins new lines instead."""
+    return float(re.search(r'<svg width="([\d.]+)', text)[1]) <= WIDEST
+
+
 def _themed(text, view, theme):
     """SVG by `dot` with a title, a description, and colours that follow the reader's theme."""
     text = text[text.index("<svg"):]

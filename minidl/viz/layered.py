@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 GAP_X, GAP_Y, GAP_LINE = 40.0, 18.0, 8.0     # px between columns, between boxes, beside a line that passes through
 SWEEPS = 8
+GAP_BAND, TURN, PASSING = 34.0, 22.0, 3      # between lines of columns; room for arrows to turn; as many as may do so
 SPAN = 14                                    # a line over more columns than this is drawn without a place in each
 
 
@@ -18,6 +19,7 @@ class Layout:
     Attributes:
         boxes: id -> (x, y, width, height), from the top left.
         routes: for each edge the points that its line goes through.
+        lines: (top, bottom) of each line of columns.
         width, height: of all of it.
     """
 
@@ -25,6 +27,7 @@ class Layout:
     routes: list
     width: float
     height: float
+    lines: list
 
 
 @dataclass
@@ -33,13 +36,14 @@ class _Column:
     width: float = 0.0
 
 
-def arrange(sizes, edges, together=()):
+def arrange(sizes, edges, together=(), limit=float("inf")):
     """Lay a graph out.
 
     Args:
         sizes: id -> (width, height) in px, in an order in which each comes after its inputs.
         edges: (source, target) pairs; without cycles.
         together: lists of ids that should lie side by side, because a frame is drawn around them.
+        limit: a new line of columns begins where the picture would be wider, if that can be done.
 
     Returns:
         a Layout.
@@ -50,7 +54,7 @@ def arrange(sizes, edges, together=()):
     links = [pair for chain in chains for pair in zip(chain, chain[1:])]
     _order(columns, links, {member: k for k, group in enumerate(together) for member in group})
     centres = _centres(columns, links, heights)
-    return _finished(sizes, columns, chains, centres)
+    return _finished(sizes, columns, chains, centres, together, limit)
 
 
 # ---------------------------------------------------------------------- columns
@@ -227,32 +231,96 @@ def spaced(wanted, gaps, weights):
     return [x + offset for x, offset in zip(flat, offsets)]
 
 
-def _finished(sizes, columns, chains, centres):
+# ---------------------------------------------------------------------- lines of columns, as text has lines
+def breaks(widths, spans, together, limit):
+    """The columns at which a new line begins, so that no line is wider than `limit` if that can be had.
+
+    A line is broken only where few arrows pass, and never within a frame.
+
+    Args:
+        widths: of the columns, with the gap behind each.
+        spans: (first, last) column of each arrow.
+        together: (first, last) column of each frame.
+
+    >>> breaks([40] * 6, [(k, k + 1) for k in range(5)], [], 130)
+    [0, 3]
+    """
+    def passing(c):
+        return sum(a < c <= b for a, b in spans)
+    starts, inside = [0], {c for a, b in together for c in range(a + 1, b + 1)}
+    allowed = [c for c in range(1, len(widths)) if c not in inside and passing(c) <= PASSING]
+    while sum(widths[starts[-1]:]) > 1.1 * limit:      # no new line for a box or two
+        ends = [c for c in allowed if c > starts[-1] and sum(widths[starts[-1]:c]) > limit / 2]
+        fits = [c for c in ends if sum(widths[starts[-1]:c]) <= limit]
+        found = min(fits, key=lambda c: (passing(c), -c)) if fits else next(iter(ends), None)
+        if found is None:
+            break
+        starts.append(found)
+    return starts
+
+
+def _finished(sizes, columns, chains, centres, together, limit):
     """Boxes and lines in px, from (0, 0)."""
-    top = min((centres[n] - sizes[n][1] / 2 for n in sizes), default=0.0)
-    top = min([top, *(centres[p] for chain in chains for p in chain[1:-1])])
-    boxes, x, spots, edges_of = {}, 0.0, {}, {}
-    for column in columns:
-        width = max((sizes[n][0] for n in column if n in sizes), default=0.0)
+    widths = [max((sizes[n][0] for n in column if n in sizes), default=0.0) for column in columns]
+    place = {name: r for r, column in enumerate(columns) for name in column}
+    spans = [(place[chain[0]], place[chain[-1]]) for chain in chains]
+    frames = [(min(place[m] for m in group), max(place[m] for m in group)) for group in together if group]
+    starts = breaks([w + GAP_X for w in widths], spans, frames, limit)
+    band_of = {name: sum(s <= r for s in starts) - 1 for name, r in place.items()}
+    tops, gaps, lines = _stacked_bands(sizes, centres, band_of, starts, spans)
+    boxes, spots, edges_of, x, total = {}, {}, {}, 0.0, 0.0
+    for r, (column, width) in enumerate(zip(columns, widths)):
+        x = TURN if r in starts and len(starts) > 1 else 0.0 if r == 0 else x
         for name in column:
+            y = centres[name] + tops[band_of[name]]
             if name in sizes:
                 w, h = sizes[name]
-                boxes[name] = x + (width - w) / 2, centres[name] - top - h / 2, w, h
-                edges_of[name] = x, x + width
+                boxes[name] = x + (width - w) / 2, y - h / 2, w, h
             else:
-                spots[name] = (x, centres[name] - top), (x + width, centres[name] - top)
+                spots[name] = (x, y), (x + width, y)
+            edges_of[name] = x, x + width
+        total = max(total, x + width)
         x += width + GAP_X
-    routes = [_route(chain, boxes, spots, edges_of) for chain in chains]
-    bottom = max([y + h for _, y, _, h in boxes.values()] + [p[0][1] for p in spots.values()], default=0.0)
-    return Layout(boxes, routes, max(x - GAP_X, 0.0), bottom)
+    right, height = total + TURN, lines[-1][1]
+    turns = dict.fromkeys(range(len(starts)), 0)
+    routes = [_route(chain, boxes, spots, edges_of, band_of, gaps, turns, right) for chain in chains]
+    return Layout(boxes, routes, right + TURN if len(starts) > 1 else total, height, lines)
 
 
-def _route(chain, boxes, spots, edges_of):
-    """The points of a line: level to the edge of its column, then on; so it does not run into a wider neighbour."""
+def _stacked_bands(sizes, centres, band_of, starts, spans):
+    """For each line of columns what to add to its heights, where the gap above it is, and its top and bottom."""
+    tops, gaps, lines, y = [], [], [], 0.0
+    for band, start in enumerate(starts):
+        halves = {n: sizes[n][1] / 2 if n in sizes else 0.0 for n, b in band_of.items() if b == band}
+        reach = [(centres[n] - half, centres[n] + half) for n, half in halves.items()]
+        low, high = min((a for a, _ in reach), default=0.0), max((b for _, b in reach), default=0.0)
+        if band:
+            gaps.append(y + GAP_BAND / 2)
+            y += GAP_BAND + 6 * sum(a < start <= b for a, b in spans)
+        else:
+            gaps.append(0.0)
+        tops.append(y - low)
+        lines.append((y, y + high - low))
+        y += high - low
+    return tops, gaps, lines
+
+
+def _route(chain, boxes, spots, edges_of, band_of, gaps, turns, right):
+    """The points of a line: level to the edge of its column, then on; so it does not run into a wider neighbour.
+
+    Where a new line of columns begins, it goes out to the right, back below, and in from the left.
+    """
     source, *between, target = chain
     x, y, w, h = boxes[source]
     a, b, _, height = boxes[target]
     start, end = y + h / 2, b + height / 2
-    points = [(x + w, start), (edges_of[source][1], start), *(point for place in between for point in spots[place]),
-              (edges_of[target][0], end), (a, end)]
+    stops = [(source, [(x + w, start), (edges_of[source][1], start)]), *((place, spots[place]) for place in between),
+             (target, [(edges_of[target][0], end), (a, end)])]
+    points = []
+    for (name, some), (before, _) in zip(stops, [stops[0], *stops]):
+        for band in range(band_of[before] + 1, band_of[name] + 1):
+            k, turns[band] = turns[band], turns[band] + 1
+            level, last = gaps[band] + 6 * k, points[-1][1]
+            points += [(right - 3 * k, last), (right - 3 * k, level), (3.0 * k, level), (3.0 * k, some[0][1])]
+        points += some
     return [point for k, point in enumerate(points) if k == 0 or point != points[k - 1]]

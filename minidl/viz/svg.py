@@ -125,12 +125,14 @@ def path(points, closed=False):
 
 
 def curve(points):
-    """The `d` of a smooth line from left to right through points: each piece leaves and arrives level."""
+    """The `d` of a smooth line through points: each piece leaves and arrives level, or is straight if that is level."""
     (x, y), *rest = points
     parts = [f"M{_text(float(x))},{_text(float(y))}"]
     for a, b in rest:
         half = (a - x) / 2
-        parts.append("C" + " ".join(_text(float(v)) for v in (x + half, y, a - half, b, a, b)))
+        straight = a == x or b == y
+        numbers = (a, b) if straight else (x + half, y, a - half, b, a, b)
+        parts.append(("L" if straight else "C") + " ".join(_text(float(v)) for v in numbers))
         x, y = a, b
     return "".join(parts)
 
