@@ -556,3 +556,18 @@ def test_a_view_is_found_by_id_and_by_name():
     assert view["n1"] is view["x"] and Drawing(view).view["add"].symbol == "+"
     with pytest.raises(KeyError):
         view["nobody"]
+
+
+# ---------------------------------------------------------------------- the front door
+def test_every_name_of_viz_is_there_and_nothing_is_loaded_before():
+    import subprocess
+    import sys
+
+    import minidl.viz as viz
+    assert all(callable(getattr(viz, name)) for name in viz.__all__)
+    with pytest.raises(AttributeError, match="it has draw, Drawing"):
+        _ = viz.paint
+    packages = ("minidl.viz", "matplotlib", "graphviz")
+    code = f"import sys, minidl; print([m for m in sys.modules if m.startswith({packages})])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]" and md.viz is viz
