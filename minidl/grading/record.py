@@ -89,6 +89,8 @@ def export_progress(target):
 def import_progress(source):
     """Add what another record knows to this one: lines that are here already are not added again.
 
+    A record holds the text of answers, which `use` runs when it is asked to: import your own records, not a stranger's.
+
     Returns:
         How many lines were new.
 
