@@ -14,6 +14,8 @@ HOME = {                              # public name -> the file of minidl/widget
     "Trace": "trace",
     "Frame": "trace",
     "Widget": "widget",
+    "BackpropPlayer": "backprop",
+    "play": "backprop",
 }
 
 __all__ = list(HOME)
