@@ -193,13 +193,17 @@ def test_every_public_name_is_there_and_an_unknown_one_is_explained():
 
 
 # ---------------------------------------------------------------------- the page's files
-SHARED = ["core.js", "core.css", "graph.js"]
-
-
 def test_budgets():
     sizes = {path.name: path.stat().st_size for path in STATIC.iterdir()}
-    assert sum(sizes.get(name, 0) for name in SHARED) <= 40_000
-    assert {name: size for name, size in sizes.items() if name not in SHARED and size > 15_000} == {}
+    assert sizes.pop("core.js") + sizes.pop("core.css") <= 40_000
+    assert {name: size for name, size in sizes.items() if size > 15_000} == {}
+
+
+def test_all_that_one_widget_loads_is_small():
+    classes = {thing for name in widgets.__all__ if isinstance(thing := getattr(widgets, name), type)
+               and issubclass(thing, widgets.Widget) and thing is not widgets.Widget}
+    assert classes
+    assert {c.__name__: len(c._esm) for c in classes if len(str(c._esm).encode()) > 55_000} == {}
 
 
 @pytest.mark.parametrize("path", sorted(STATIC.iterdir()), ids=lambda path: path.name)

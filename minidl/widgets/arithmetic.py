@@ -21,7 +21,7 @@ def told(value):
     array = np.asarray(value)
     if array.size == 1:
         return number(array.item() if array.dtype.kind in "fib" else array.reshape(())[()])
-    return f"{shape_text(array.shape)} {numbers(array)}"
+    return f"{shape_text(array.shape)} {numbers(array.squeeze())}"
 
 
 def shape_text(shape):
@@ -68,6 +68,7 @@ def backward_text(tape, arrival):
     g = tape.gradients[step.id]
     parts = [f"∂L/∂{_called(target)}"]
     letters = {name: _called(p) for name, p in _arguments(step, inputs)} | {"out": step.name}
+    letters |= {f"{name}_shape": shape_text(p.shape) for name, p in _arguments(step, inputs)}
     formula = rule_text(step, arrival.index, letters)
     if formula:
         parts.append(formula.replace(" * ", " · "))
@@ -122,5 +123,5 @@ def returned(function):
 
 def _spelled(tree, letters):
     """An expression as a person writes it, with `letters` for its names."""
-    text = ast.unparse(tree).replace("**", "^").replace("-", "−").replace(" / ", " ÷ ")
-    return re.sub(r"[A-Za-z_]\w*", lambda word: letters.get(word[0], word[0]), text)
+    text = ast.unparse(tree).replace(" ** ", "^").replace("-", "−").replace(" / ", " ÷ ")
+    return re.sub(r"\b[A-Za-z_]\w*\b(?!=)", lambda word: letters.get(word[0], word[0]), text)

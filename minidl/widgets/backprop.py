@@ -23,6 +23,7 @@ from .tape import Tape
 from .trace import Frame, Trace
 from .widget import Widget
 
+FOLDED = 4                             # modules that are called; with more of them they are folded at first
 QUESTIONS = 6                          # at most so many, so that the answer stays a pleasure
 NEAR, NEARER = 0.02, 5e-3              # of an answer: allowed error, relative and absolute
 
@@ -37,6 +38,8 @@ class BackpropPlayer(Widget):
         overwrite: show the classic mistake, `=` in place of `+=`, where contributions meet.
         predict: ask for slopes before they are shown.
         values: name -> number, for leaves with another value than the one they had.
+        fold: draw each module as one box; steps inside it are still taken one by one.
+        seen: a `viz.watch` that covered the computation, which knows the modules and the lines of code.
 
     Attributes:
         tape: the Tape that is played.
@@ -44,15 +47,16 @@ class BackpropPlayer(Widget):
     """
 
     scripts: ClassVar = ("graph", "backprop")
-    controls: ClassVar = ("lr", "overwrite", "values")
+    controls: ClassVar = ("lr", "overwrite", "values", "fold")
 
     lr = tr.Float(0.1).tag(sync=True)
     overwrite = tr.Bool(False).tag(sync=True)
     predict = tr.Bool(False).tag(sync=True)
     values = tr.Dict().tag(sync=True)
+    fold = tr.Bool(False).tag(sync=True)
 
-    def __init__(self, loss, names=None, **controls):
-        self._loss, self._names = loss, dict(names or {})
+    def __init__(self, loss, names=None, seen=None, **controls):
+        self._loss, self._names, self._seen = loss, dict(names or {}), seen
         super().__init__(**controls)
 
     @classmethod
@@ -60,11 +64,12 @@ class BackpropPlayer(Widget):
         """The player of a function: `BackpropPlayer.of(lambda x, w: x * w, x=2.0, w=3.0)`; see `play`."""
         own = {name: inputs.pop(name) for name in (*cls.controls, "predict", "names") if name in inputs}
         tensors = {name: _tensor(x) for name, x in inputs.items()}
-        with watch(model):
+        with watch(model) as seen:
             loss = function(**tensors)
         names = {**(_parameters(model) if model is not None else {}),
                  **{name: x for name, x in tensors.items() if isinstance(x, Tensor)}, **own.pop("names", {})}
-        return cls(loss, names, **own)
+        own.setdefault("fold", len(seen.calls) > FOLDED)
+        return cls(loss, names, seen, **own)
 
     # ------------------------------------------------------------------ recording
     def record(self):
@@ -75,13 +80,22 @@ class BackpropPlayer(Widget):
                                         [("names", ", ".join(sorted(known)) or "none")]))
         self.tape = Tape(self._loss, self._names, self.overwrite, dict(self.values))
         right = Tape(self._loss, self._names, values=dict(self.values)) if self.overwrite else self.tape
-        shared = figure(self.tape)
+        shared = figure(self.tape, self._groups())
         shared["leaves"] = [[p.name, float(np.asarray(p.value).item())] for p in self.tape.parameters
                             if p.scalar and p.name in self._names]
         shared["updates"] = [self._update(p) for p in self.tape.parameters if p.id in self.tape.gradients]
+        shared["modules"] = bool(self._seen and self._seen.calls)
         frames = [*self._forward(), *self._backward(right), *self._updates(shared["updates"])]
         return Trace(frames, f"backprop of {self.tape.steps[-1].name}, {len(self.tape.steps)} ops", shared,
                      self._note(right))
+
+    def _groups(self):
+        """id of a step -> the module right below the model that it was taken in, if modules shall be folded."""
+        if not (self.fold and self._seen):
+            return {}
+        scopes = {step.id: self._seen.scope(step.origin.serial) for step in self.tape.steps}
+        types = {label: type(module).__name__ for label, module in self._seen.modules().items()}
+        return {key: f"{types[scope[1]]} {scope[1]}" for key, scope in scopes.items() if len(scope) > 1}
 
     def _note(self, right):
         parts = []

@@ -19,50 +19,79 @@ from .arithmetic import shape_text, told
 from .cells import cells, hatching
 from .trace import rounded
 
-ROOM = 30.0                            # px on both sides of a box, for what is written beside its edges
+ROOM = 22.0                            # px on both sides of a box, for what is written beside its edges
 LINE, HEAT, MOST_CELLS = 16.0, 48.0, 8
 MARGIN, LEGEND = 12.0, 34.0
 
 
 # ---------------------------------------------------------------------- what all frames share
-def figure(tape):
-    """Boxes, edges, arrivals and updates of a Tape, as lists and numbers."""
-    born = {step.id: k + 1 for k, step in enumerate(tape.steps)}
-    boxes = {p.id: _box(p, tape, born.get(p.id, 0)) for p in tape.places.values()}
-    pairs = [(i, p.id, k) for p in tape.steps for k, i in enumerate(p.inputs)]
-    layout = arrange({k: (b["w"] + 2 * ROOM, b["h"]) for k, b in boxes.items()}, [(a, b) for a, b, _ in pairs])
+def figure(tape, groups=None):
+    """Boxes, edges, arrivals and updates of a Tape, as lists and numbers.
+
+    Args:
+        groups: id of a step -> title of the module that it is folded into; the module's box shows its last step.
+    """
+    born, inside = {step.id: k + 1 for k, step in enumerate(tape.steps)}, folded(tape, groups or {})
+    boxes = {key: _box(p, tape, born.get(key, 0)) for key, p in tape.places.items() if inside.get(key, key) == key}
+    for home in dict.fromkeys(inside.values()):
+        boxes[home] = _module(boxes[home], tape, groups[home], [k for k, h in inside.items() if h == home])
+    edges = [{"from": inside.get(i, i), "to": step.id, "home": inside.get(step.id, step.id), "index": k}
+             for step in tape.steps for k, i in enumerate(step.inputs)]
+    edges = [edge for edge in edges if edge["from"] != edge["home"]]
+    sizes = {key: (box["w"] + 2 * ROOM, box["h"]) for key, box in boxes.items()}
+    layout = arrange(sizes, [(edge["from"], edge["home"]) for edge in edges])
     for key, (x, y, w, h) in layout.boxes.items():
         boxes[key] |= {"x": round(x + ROOM + MARGIN, 1), "y": round(y + MARGIN, 1), "w": w - 2 * ROOM, "h": h}
-    edges = [_edge(boxes, tape, pair, route) for pair, route in zip(pairs, layout.routes)]
+    for edge, route in zip(edges, layout.routes):
+        edge["points"] = _points(edge, [e for e in edges if e["home"] == edge["home"]], boxes, route)
     return {"width": math.ceil(layout.width + 2 * MARGIN), "height": math.ceil(layout.height + 2 * MARGIN),
-            "boxes": list(boxes.values()), "edges": edges,
+            "boxes": list(boxes.values()), "edges": edges, "updates": [], "inside": inside,
             "arrivals": [_arrival(a) for a in tape.arrivals]}
 
 
 def _box(place, tape, born):
-    gradient = place.id in tape.gradients
-    value = fact(place.value, positive=_positive(place.value))
-    symbol = place.origin.op.symbol if place.inputs else ""
-    title = f"{place.name} {symbol}".strip() if place.inputs else place.name
-    texts = [title, value["text"], shape_text(place.shape) if not place.scalar else ""]
-    texts += ["∂ " + told(a.total) for a in tape.arrivals if a.place == place.id] if gradient else []
-    heat = "heat" in value
-    width = max(54.0, max(text_width(text) for text in texts) + 18, (2 * HEAT + 30 if heat else 0))
-    height = LINE * (1 + bool(title) + (2 if gradient else 0)) + 6 + (HEAT + 8 if heat else 0)
-    return {"id": place.id, "name": place.name, "title": title, "kind": place.kind, "born": born,
-            "w": math.ceil(min(width, 190.0)), "h": height, "value": value, "grad": gradient,
-            "shape": shape_text(place.shape) if place.shape else "", "line": line_of(place.origin) if place.inputs else ""}
+    gradient, mine = place.id in tape.gradients, [a for a in tape.arrivals if a.place == place.id]
+    value, several = fact(place.value, positive=_positive(place.value)), any(a.of > 1 for a in mine)
+    title = f"{place.name} {place.origin.op.symbol if place.inputs else ''}".strip()
+    heat = HEAT + 8 if "heat" in value else 0
+    texts = [title, value["text"], *("∂ " + short(a.total) for a in mine)]
+    width = max(54.0, max(map(text_width, texts)) + 18, 2 * HEAT + 30 if heat else 0)
+    height = LINE * (1 + bool(title) + gradient + several) + 6 + heat
+    return {"id": place.id, "title": title, "kind": place.kind, "born": born, "value": value, "grad": gradient,
+            "w": math.ceil(min(width, 190.0)), "h": height, "shape": shape_text(place.shape) if place.shape else "",
+            "line": line_of(place.origin) if place.inputs else ""}
 
 
-def _edge(boxes, tape, pair, route):
-    """One edge; each input of a step arrives at a height of its own, so that no two lie on each other."""
-    start, end, index = pair
-    a, b = boxes[start], boxes[end]
-    ports = len(tape.places[end].inputs)
+def folded(tape, groups):
+    """id -> id of the box that stands for it, of all that is folded away: steps, and the leaves that only they use."""
+    last = {label: step for step, label in groups.items()}         # steps come in order
+    inside = {step: last[label] for step, label in groups.items()}
+    users = {}
+    for step in tape.steps:
+        for i in step.inputs:
+            users.setdefault(i, set()).add(inside.get(step.id))
+    for place in tape.places.values():
+        homes = users.get(place.id, set())
+        if not place.inputs and len(homes) == 1 and None not in homes and place.kind != "input":
+            inside[place.id] = homes.pop()
+    return inside
+
+
+def _module(box, tape, label, members):
+    """The box of a module that is folded: its last step, under its name, with what is inside in words."""
+    ops = [tape.places[k].origin.op.name for k in members if tape.places[k].inputs]
+    held = [tape.places[k].name for k in members if tape.places[k].kind == "parameter"]
+    full = f"{label}: {', '.join(ops)}" + (f" with {', '.join(held)}" if held else "")
+    return box | {"title": label, "kind": "module" if box["kind"] != "loss" else "loss", "holds": full,
+                  "w": max(box["w"], math.ceil(text_width(label, bold=True)) + 14)}
+
+
+def _points(edge, siblings, boxes, route):
+    """Where an edge goes; each of those into a box arrives at a height of its own, so that none lies on another."""
+    start, home = boxes[edge["from"]], boxes[edge["home"]]
     middle = [[round(x + MARGIN, 1), round(y + MARGIN, 1)] for x, y in route[1:-1]]
-    points = [[a["x"] + a["w"], a["y"] + a["h"] / 2], *middle,
-              [b["x"], round(b["y"] + b["h"] * (index + 1) / (ports + 1), 1)]]
-    return {"from": start, "to": end, "index": index, "points": points}
+    height = home["h"] * (siblings.index(edge) + 1) / (len(siblings) + 1)
+    return [[start["x"] + start["w"], start["y"] + start["h"] / 2], *middle, [home["x"], round(home["y"] + height, 1)]]
 
 
 def _arrival(arrival):
@@ -106,15 +135,20 @@ def _positive(value):
 
 # ---------------------------------------------------------------------- what is to be seen at a frame
 def shown(figure, data):
-    """id -> (value or None, gradient or None, arrival or None) for the boxes, and (from, to, index) -> text for edges."""
+    """id -> (value or None, gradient or None, arrival or None) for boxes, and (id, index) -> text for edges.
+
+    A value that an update has moved carries an arrow.
+    """
     totals, edges = {}, {}
+    updates = {u["place"]: u["fact"] | {"text": "→ " + u["fact"]["text"]}
+               for u in figure["updates"][:data.get("updated", 0)]}
     for arrival in figure["arrivals"][:data.get("arrived", 0)]:
         totals[arrival["place"]] = arrival
         edges[arrival["step"], arrival["index"]] = arrival["gradient"]
     boxes = {}
     for box in figure["boxes"]:
         arrival = totals.get(box["id"])
-        value = box["value"] if box["born"] <= data.get("born", 0) else None
+        value = updates.get(box["id"], box["value"] if box["born"] <= data.get("born", 0) else None)
         boxes[box["id"]] = value, arrival and arrival["total"], arrival
     return boxes, edges
 
@@ -123,14 +157,15 @@ def drawn(figure, data, title, desc):
     """One frame as SVG."""
     boxes, edges = shown(figure, data)
     lines = [_edge_svg(edge, edges.get((edge["to"], edge["index"])), data) for edge in figure["edges"]]
-    marks = [_box_svg(box, *boxes[box["id"]], data) for box in figure["boxes"]]
+    now = figure["inside"].get(data.get("now"), data.get("now"))
+    marks = [_box_svg(box, *boxes[box["id"]], now) for box in figure["boxes"]]
     return document(max(figure["width"], 470), figure["height"] + LEGEND, hatching(), *lines, *marks,
                     _legend(figure["height"]), title=title, desc=desc)
 
 
 def _edge_svg(edge, gradient, data):
     points = edge["points"]
-    (x, y), (a, b) = points[0], points[-1]
+    a, b = points[-1]
     parts = [element("path", d=curve([*points[:-1], (a - 6, b)]), class_="value"), arrow_head(a, b)]
     if gradient is not None:
         now = data.get("edge") == [edge["to"], edge["index"]]
@@ -149,13 +184,13 @@ def _label(text, x, y, gradient):
                    paint_order="stroke", stroke="var(--md-paper)", stroke_width=3)
 
 
-def _box_svg(box, value, gradient, arrival, data):
+def _box_svg(box, value, gradient, arrival, now):
     x, y, w, h = box["x"], box["y"], box["w"], box["h"]
     round_ = box["kind"] in ("op", "loss")
     parts = [_round(box) if round_ else mark(theme.KINDS[box["kind"]].shape, x, y, w, h)]
     top, middle = y + LINE - 3, x + w / 2
     if box["title"]:
-        parts.append(element("text", shortened(box["title"], w - 8), x=middle, y=top, text_anchor="middle",
+        parts.append(element("text", shortened(box["title"], w - 6), x=middle, y=top, text_anchor="middle",
                              class_="bold"))
         top += LINE
     parts.append(_fact_svg(value, middle, top, w, ""))
@@ -165,7 +200,7 @@ def _box_svg(box, value, gradient, arrival, data):
             parts.append(element("text", f"{arrival['count']} of {arrival['of']} in", x=middle, y=top + 2 * LINE - 2,
                                  text_anchor="middle", class_="small muted"))
     parts += _heats(box, value, gradient)
-    if data.get("now") == box["id"]:
+    if now == box["id"]:
         parts.append(element("rect", x=x - 4, y=y - 4, width=w + 8, height=h + 8, rx=10, class_="now"))
     return element("g", *parts)
 
@@ -188,8 +223,9 @@ def _fact_svg(fact, x, y, w, prefix):
 
 
 def _heats(box, value, gradient):
-    parts, bottom = [], box["y"] + box["h"] - HEAT - 6
-    for fact, x, look in ((value, box["x"] + 9, "value"), (gradient, box["x"] + box["w"] - HEAT - 9, "gradient")):
+    parts, bottom, middle = [], box["y"] + box["h"] - HEAT - 6, box["x"] + box["w"] / 2
+    left = middle - HEAT - 6 if box["grad"] else middle - HEAT / 2
+    for fact, x, look in ((value, left, "value"), (gradient, middle + 6, "gradient")):
         if fact is None or "heat" not in fact:
             continue
         rows = fact["heat"]
@@ -209,5 +245,5 @@ def _legend(y):
         element("text", "value", x=48, y=y + 4, class_="small"),
         element("path", d=f"M92,{y}h30", class_="gradient"),
         element("text", "◂ ∂ gradient of the loss L", x=128, y=y + 4, class_="small"),
-        element("rect", x=274, y=y - 6, width=26, height=12, rx=3, class_="absent"),
-        element("text", "not computed yet", x=306, y=y + 4, class_="small"))
+        element("rect", x=284, y=y - 6, width=26, height=12, rx=3, class_="absent"),
+        element("text", "not computed yet", x=316, y=y + 4, class_="small"))

@@ -271,7 +271,7 @@ class View {
     this.paced();
     this.complain();
     this.redraw(before);
-    this.said.textContent = sentence(trace, frame);
+    this.said.textContent = (this.spec.say && this.spec.say(frame, this)) || sentence(trace, frame);
     if (this.textual) this.list();
   }
 
@@ -513,7 +513,7 @@ class View {
     this.textual = !this.textual;
     this.text.hidden = !this.textual;
     this.stage.hidden = this.textual;
-    if (this.textual) { this.list(); this.text.querySelector("[aria-current], li, p")?.scrollIntoView({ block: "nearest" }); }
+    if (this.textual) this.list();
     else this.stage.focus();
   }
 
@@ -524,6 +524,8 @@ class View {
       ...this.frame.lines.map((line) => h("p", {}, line)));
     this.text.setAttribute("tabindex", 0);
     this.text.focus({ preventScroll: true });
+    const now = this.text.querySelector("[aria-current]");
+    if (now) this.text.scrollTop = now.offsetTop - this.text.offsetTop - 40;
   }
 
   seek() {
@@ -560,7 +562,7 @@ function nearest(here, items, direction) {
 
 /**
  * What a widget's file exports. spec: draw(stage, frame, view, before) and, if wanted, setup(view), renew(view),
- * open(key, view), neighbour(key, direction, view), press(event, view), halt(view), keys.
+ * say(frame, view), open(key, view), neighbour(key, direction, view), press(event, view), halt(view), keys.
  */
 function widget(spec) {
   return {
