@@ -73,13 +73,18 @@ def layout(x):
     if not isinstance(array, np.ndarray):
         raise ArgumentError(message("layout: expected a tensor or a NumPy array.", [("got", type(x).__name__)]))
     strides = tuple(s // array.itemsize for s in array.strides)
+    block, low = block_of(array)
+    offset = (array.__array_interface__["data"][0] - low) // array.itemsize
+    return Layout(array.shape, strides, offset if array.size else 0, block.copy(), low)
+
+
+def block_of(array):
+    """(the block of memory behind a NumPy array as one row, not copied; the address where it starts)."""
     owner = _owner(array)
     low, high = np.lib.array_utils.byte_bounds(owner)
     upwards = owner[tuple(slice(None, None, -1) if s < 0 else slice(None) for s in owner.strides)]
     count = (high - low) // array.itemsize if owner.size else 0
-    block = np.lib.stride_tricks.as_strided(upwards, (count,), (array.itemsize,)).copy()
-    offset = (array.__array_interface__["data"][0] - low) // array.itemsize
-    return Layout(array.shape, strides, offset if array.size else 0, block, low)
+    return np.lib.stride_tricks.as_strided(upwards, (count,), (array.itemsize,)), low
 
 
 def _owner(array):

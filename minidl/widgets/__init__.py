@@ -2,6 +2,7 @@
 
     Trace                a run, frame by frame; it cannot be changed
     Widget               what all of them have in common; docs/widgets.md says how one is made
+    explore_strides      how an expression reads memory: shape, strides, offset; view or copy, and why
     play, BackpropPlayer forward, loss, backward and update, step by step in both directions
 
 Every widget can be used without a browser: `widget.forward()` takes a step, `widget.describe()` says in words what
@@ -16,6 +17,8 @@ HOME = {                              # public name -> the file of minidl/widget
     "Widget": "widget",
     "BackpropPlayer": "backprop",
     "play": "backprop",
+    "StrideExplorer": "strides",
+    "explore_strides": "strides",
 }
 
 __all__ = list(HOME)
