@@ -4,6 +4,7 @@
     Widget               what all of them have in common; docs/widgets.md says how one is made
     explore_strides      how an expression reads memory: shape, strides, offset; view or copy, and why
     play, BackpropPlayer forward, loss, backward and update, step by step in both directions
+    DigitPad             draw a digit; every layer of your network lit
 
 Every widget can be used without a browser: `widget.forward()` takes a step, `widget.describe()` says in words what
 is to be seen, `widget.svg()` draws it. The live version needs anywidget (`pip install "minidl[lab]"`), which is
@@ -19,6 +20,7 @@ HOME = {                              # public name -> the file of minidl/widget
     "play": "backprop",
     "StrideExplorer": "strides",
     "explore_strides": "strides",
+    "DigitPad": "digitpad",
 }
 
 __all__ = list(HOME)
