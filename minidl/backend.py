@@ -36,6 +36,7 @@ class Backend:
     """
 
     stays = False                        # True: what is on this device is at home everywhere; `.to` leaves it there
+    known = True                         # False: Python cannot look at the numbers, as they are not there yet
 
     def __init__(self, name, xp, array_type, to_host, from_host, synchronize=lambda: None):
         self.name, self.xp, self.array_type = name, xp, array_type
@@ -66,6 +67,9 @@ class Backend:
 
     def once(self, reason):
         """Say that what is computed now is not what the next run would compute; a graph is then used once only."""
+
+    def born(self, tensor, fresh=False):
+        """Say that a tensor was made around an array; `fresh`: in memory that nobody else holds."""
 
     def clears(self, tensor):
         """Say that the gradient of a tensor is about to be forgotten."""

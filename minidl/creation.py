@@ -53,8 +53,10 @@ def sizes_of(size):
 
 
 def _new(maker, dtype, device, requires_grad):
-    xp = backend.get(device or "cpu").xp
-    return Tensor(maker(xp, np.dtype(dtype or default_dtype)), requires_grad)
+    device = backend.get(device or "cpu")
+    out = Tensor(maker(device.xp, np.dtype(dtype or default_dtype)), requires_grad)
+    device.born(out, fresh=True)
+    return out
 
 
 def zeros(*size, dtype=None, device=None, requires_grad=False):

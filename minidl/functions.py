@@ -775,6 +775,9 @@ def getitem(input, key):
 
 def setitem(input, key, value):
     """input[key] = value, in place; recorded if a gradient is wanted."""
+    if _is_later(input, key):
+        input.become(_set_where(input, key, value), "x[mask] = y")
+        return
     key = _plain_key(key, backend.of(input.array).xp)
     if mode.recording and (input.requires_grad or getattr(value, "requires_grad", False)):
         place = Tensor(positions(input.shape, key, backend.of(input.array).xp))
@@ -786,7 +789,7 @@ def setitem(input, key, value):
     input.check_writable("x[...] = y")
     value = value.array if isinstance(value, Tensor) else value
     try:
-        input.array[key] = value
+        backend.of(input.array).writable(input)[key] = value
     except IndexError as error:
         raise DimensionError(message(f"index: {error}.", [("x", input.shape)])) from None
     except OverflowError as error:
@@ -794,6 +797,28 @@ def setitem(input, key, value):
     except ValueError as error:
         raise ShapeError(message(f"x[...] = y: {error}.", [("x", input.shape), ("y", shape_of(value))])) from None
     input.mark_written("x[...] = y")
+
+
+def _is_later(input, key):
+    """Whether the key is a mask over the first axes of x, and one of the two has no numbers that Python can look at."""
+    is_mask = isinstance(key, Tensor) and key.dtype == np.bool_ and key.shape == input.shape[:key.ndim]
+    return is_mask and not (backend.of(input.array).known and backend.of(key.array).known)
+
+
+def _set_where(input, mask, value):
+    """x after x[mask] = value, for a value that is the same wherever the mask is true.
+
+    Raises:
+        ShapeError: there is a value for each place that the mask picks; how many these are is not known yet.
+    """
+    value = cast(as_tensor(value, device=input.device), input.dtype)
+    rest = input.shape[mask.ndim:]
+    value = reshape(value, ()) if value.shape == (1,) and not rest else value
+    if value.ndim > len(rest) or builtins.any(n not in (1, m) for n, m in zip(value.shape[::-1], rest[::-1])):
+        raise ShapeError(message(
+            "x[mask] = y: how many places the mask picks is not known yet, so y cannot have one number for each.",
+            [("x", input.shape), ("mask", mask.shape), ("y", value.shape)], "x = md.where(mask, y, x), y as large as x."))
+    return where(reshape(mask, (*mask.shape, *(1,) * len(rest))), value, input.alias())
 
 
 def _coordinates(shape, dim, index):

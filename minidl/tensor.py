@@ -176,8 +176,9 @@ def apply(op, args, meta=NO_SETTINGS):
 def _across_devices(op, args, meta, kind, other):
     """Run the op on the one of two devices that takes in inputs from the other; vmap is such a device."""
     for device in map(backend.of_type, (kind, other)):
-        if device.adopt is not None:
-            return apply(op, device.adopt(args), meta)
+        adopted = None if device.adopt is None else device.adopt(args)
+        if adopted is not None:
+            return apply(op, adopted, meta)
     names = [backend.of_type(k).name if k in backend.array_types() else k.__name__ for k in (kind, other)]
     raise DeviceError(message(f"{op.name}: the inputs live on different devices.",
                               [("devices", ", ".join(names))], "move one of them with .to(device)."))
@@ -237,6 +238,7 @@ class Tensor(Recordable):
         self.requires_grad = False
         if requires_grad:
             self.requires_grad_()
+        backend.of(self.array).born(self)
 
     def record(self, op, args, meta):
         """Run a primitive on tensors (Recordable)."""
@@ -276,7 +278,9 @@ class Tensor(Recordable):
     @data.setter
     def data(self, value):
         value = value if isinstance(value, Tensor) else Tensor(np.asarray(value, dtype=self.dtype))
-        if value.array is not self.array:
+        if backend.of(self.array).known and not backend.of(value.array).known:       # in a graph: at each run
+            backend.of(value.array).writable(self)[...] = value.array
+        elif value.array is not self.array:
             self.array, self._memory, self._view = value.array, value.shared_memory(), None
         self.mark_written("x.data = y")
 
@@ -591,7 +595,9 @@ def tensor(data, dtype=None, device=None, requires_grad=False):
     else:
         array = _from_numbers(data, dtype)
     array = array.astype(dtype) if dtype is not None and array.dtype != np.dtype(dtype) else array
-    return Tensor(backend.get(device or "cpu").from_host(array), requires_grad)
+    out = Tensor(backend.get(device or "cpu").from_host(array), requires_grad)
+    backend.of(out.array).born(out, fresh=True)
+    return out
 
 
 def _from_numbers(data, dtype):

@@ -170,7 +170,7 @@ def _to_host(x):
 
 
 vmapped = backend.Backend("vmap", _Module(), Batched, _to_host, lambda array: device().from_host(array))
-vmapped.kernels = _Kernels()
+vmapped.kernels, vmapped.known = _Kernels(), False
 backend.register(vmapped)
 
 

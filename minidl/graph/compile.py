@@ -22,6 +22,7 @@ import numpy as np
 from .. import autograd
 from ..autograd import no_grad
 from ..errors import ArgumentError, TraceError, message
+from ..func.batching import active as vmaps
 from ..func.trees import leaves, rebuilt
 from ..nn.module import observers
 from ..primitive import Primitive
@@ -78,7 +79,7 @@ class Compiled:
         functools.update_wrapper(self, fn if hasattr(fn, "__name__") else type(fn))
 
     def __call__(self, *args, **kwargs):
-        if active.tracer is not None:                  # inside another compiled function: part of its graph
+        if active.tracer is not None or vmaps.stack:   # part of another graph; or of a vmap, whose ops are batched
             return self.fn(*args, **kwargs)
         tree = (args, kwargs)
         given = leaves(tree)
@@ -168,7 +169,7 @@ class Run:
             observers.remove(observe)
         if any(isinstance(x, np.ndarray) for x in given):
             tracer.once = "an argument is a NumPy array, whose numbers are part of the graph"
-        self.tracer, self.once = tracer, tracer.once
+        self.tracer = tracer
         self.kept = [x for x in given if not isinstance(x, Tensor)]       # so that no other object gets its id
         self.modules = list(modules.values())
         self.outs = [y for y in leaves(self.result) if isinstance(y, Tensor) and type(y.array) is Symbol]
@@ -177,6 +178,7 @@ class Run:
         self.changed = [k for k, n in zip(self.inputs, tracer.inputs) if fresh[k].array.node is not n]
         extra = [g for _, g in self.new_grads] + [fresh[k] for k in self.changed]
         self.full = tracer.graph([y.array for y in [*self.outs, *extra]])
+        self.once = tracer.once
         _name_variables(self.full, modules.values())
         self.leaf_inputs = [(k, fresh[k]) for k in self.inputs if given[k].requires_grad]
 
@@ -202,10 +204,10 @@ class Run:
             entry = self.grads_before.get(id(x), before)
             added_to = entry is not None and id(entry.array) in tracer.variables
             if added_to:                               # whatever gradient is there at a run takes its place
-                tracer.variables[id(entry.array)][2].meta["leaf"] = x
+                tracer.variables[id(entry.array)].node.meta["leaf"] = x
             if isinstance(x.grad, Tensor) and type(x.grad.array) is Symbol:
                 if added_to:
-                    tracer.variables[id(entry.array)][1].node = x.grad.array.node
+                    tracer.variables[id(entry.array)].symbol.node = x.grad.array.node
                 else:
                     self.new_grads.append((x, x.grad))
             elif x.grad is None and entry is not None:

@@ -18,6 +18,8 @@ import numpy as np
 
 from .. import ops
 from ..errors import InplaceError, TraceError, message
+from ..func.batching import BOUNDARY, Batched
+from ..func.batching import run as run_batched
 from ..ops.operators import give_operators
 from ..primitive import Primitive, Recordable, registry
 from ..tensor import NUMBERS, Node, Tensor, apply, clock
@@ -196,9 +198,16 @@ def record(op, args, meta):
         args: symbols, scalars, arrays (constants) and Python numbers.
         meta: its settings.
 
+    What leads into a vmap and out of it is no step of its own: it takes the batch to the front of a symbol, by steps
+    that are, and what is batched inside is a Batched around a symbol.
+
     Raises:
         ShapeError: the shapes do not fit.
     """
+    if any(type(a) is Batched for a in args):
+        return run_batched(op, args, meta)
+    if BOUNDARY.get(op.name) is op:
+        return op.forward(np, *args, **meta)
     inputs = tuple(a.node if isinstance(a, (Symbol, Scalar)) else a for a in args)
     if args and all(isinstance(a, (int, float)) for a in args):
         return op.forward(np, *args, **meta)

@@ -5,11 +5,13 @@ parameters for instance, become variables: they are read anew at each run, and c
 """
 import contextlib
 import threading
+import weakref
 
 import numpy as np
 
 from .. import backend
 from ..errors import TraceError, message
+from ..func.batching import BOUNDARY
 from ..primitive import Primitive, registry
 from ..tensor import Tensor, mode, noted, wrap
 from .ir import Graph, Update
@@ -35,12 +37,48 @@ def paused():
         active.tracer = before
 
 
+class Captured:
+    """A tensor with numbers that a graph uses: one from outside, or one that the recorded function made itself.
+
+    One from outside is read anew at each run. One that the function makes begins each run with the numbers it was made
+    with; if somebody holds it at the end, it gets its last numbers, too.
+
+    Attributes:
+        symbol: what it is by now.
+        node: the VARIABLE that changes are written to.
+        start: the Node of its numbers at the start of a run.
+    """
+
+    def __init__(self, tensor, name, born):
+        self.array = tensor.array                      # held, so that no other array gets its id
+        self.is_born, self.fresh = born is not None, born is not None and born[1] is not None
+        self.tensor = weakref.ref(tensor) if self.fresh else lambda: tensor
+        self.node = source_node(VARIABLE, tensor.shape, tensor.dtype, tensor=None if self.fresh else tensor, name=name)
+        self.start = record(registry["clone"], (born[1],), {}).node if self.fresh else self.node
+        self.symbol = Symbol(self.start)
+
+    def updates(self):
+        """A list with the Update of what has changed; empty if nothing has, or nobody could see it."""
+        tensor = self.tensor()
+        if self.symbol.node is self.start or tensor is None:
+            return []
+        self.node.meta["tensor"] = tensor
+        return [Update(self.node, self.symbol.node)]
+
+    def reset(self):
+        """Let the symbol stand for the numbers at the start again."""
+        if self.symbol.node is not self.start:
+            self.symbol.node = self.start
+
+
 class Tracer:
     """What is found out while a graph is recorded.
 
     Attributes:
         inputs: PLACEHOLDER Nodes.
-        variables: from the id of an array to (tensor, Symbol): the tensor that brought it, and what it is by now.
+        variables: from the id of an array to what is known of it, a Captured.
+        born: for arrays of tensors that the function itself makes, from the id to the array and a copy of it, or None
+            in place of the copy if somebody else may hold its memory.
         scalars: from (id of a dict, key) to (dict, key, Node, Node of the value by now).
         draws: Nodes of random numbers.
         guards: (question, answer, function that asks again): what the graph relies on.
@@ -52,7 +90,7 @@ class Tracer:
 
     def __init__(self, names=None):
         self.inputs, self.variables, self.scalars, self.draws, self.guards = [], {}, {}, [], []
-        self.names, self.once, self.kept, self.leaves = names or {}, "", [], {}
+        self.names, self.once, self.kept, self.leaves, self.born = names or {}, "", [], {}, {}
         self.written = None
 
     # ------------------------------------------------------------------ at work
@@ -74,14 +112,11 @@ class Tracer:
         return Symbol(node)
 
     def variable(self, tensor):
-        """The Symbol for what a tensor from outside holds by now."""
+        """The Symbol for what a tensor from outside, or one that was made by the function, holds by now."""
         key = id(tensor.array)
         if key not in self.variables:
-            name = self.names.get(key)
-            node = source_node(VARIABLE, tensor.shape, tensor.dtype, tensor=tensor, name=name)
-            self.variables[key] = tensor, Symbol(node), node
-            self.kept.append(tensor.array)             # so that no other array gets its id
-        return self.variables[key][1]
+            self.variables[key] = Captured(tensor, self.names.get(key), self.born.get(key))
+        return self.variables[key].symbol
 
     def number(self, owner, key):
         """A Scalar for a number in a dict (or for one in a tuple there, if the key is (key, place))."""
@@ -107,10 +142,9 @@ class Tracer:
             symbolic: tensors of the graph that may have been changed as well, and the Nodes they stood for.
         """
         updates = []
-        for tensor, symbol, node in self.variables.values():
-            if symbol.node is not node:
-                updates.append(Update(node, symbol.node))
-                symbol.node = node
+        for x in self.variables.values():
+            updates += x.updates()
+            x.reset()
         for x, node in symbolic.items():
             if x.array.node is not node:
                 updates.append(Update(node, x.array.node))
@@ -124,7 +158,9 @@ class Tracer:
 
     def graph(self, outputs):
         """The Graph of what was recorded."""
-        updates = [Update(node, symbol.node) for _, symbol, node in self.variables.values() if symbol.node is not node]
+        updates = [u for x in self.variables.values() for u in x.updates()]
+        if any(x.updates() and not x.fresh for x in self.variables.values() if x.is_born):
+            self.once = "the function changes a tensor that it makes of an array, and whose array that is, is not known"
         updates += [Update(node, scalar.node) for node, scalar in self.scalars.values() if scalar.node is not node]
         return Graph(self.inputs, [getattr(y, "node", y) for y in outputs], updates, self.draws)
 
@@ -156,7 +192,7 @@ class _Kernels:
         if tracer is None and self.ordinary is not None:
             return self.ordinary.get(name, forward)
         op = registry.get(name)
-        op = op if op is not None and op.forward is forward else OUTSIDE.get(forward) or Primitive(forward)
+        op = op if op is not None and op.forward is forward else OUTSIDE.get(forward) or _of_vmap(name, forward)
 
         def recorder(xp, *args, **meta):
             if meta.get("device") == symbolic.name:
@@ -176,6 +212,11 @@ class _Kernels:
         return name in self.ordinary
 
 
+def _of_vmap(name, forward):
+    op = BOUNDARY.get(name)
+    return op if op is not None and op.forward is forward else Primitive(forward)
+
+
 @Primitive
 def read(xp, x):
     """A tensor from outside, as part of the graph."""
@@ -191,7 +232,7 @@ def adopt(args):
     """Inputs of an op with all tensors as symbols; None if they are so already."""
     if active.tracer is None and not any(type(getattr(a, "array", a)) is Symbol for a in args):
         return None
-    wanted = [isinstance(a, Tensor) and type(a.array) is not Symbol for a in args]
+    wanted = [isinstance(a, Tensor) and backend.of(a.array).known for a in args]
     if not any(wanted):
         return None
     return [_adopted(a) if mine else a for a, mine in zip(args, wanted)]
@@ -224,13 +265,26 @@ def clears(tensor):
         active.tracer.leaves.setdefault(id(tensor), (tensor, tensor.grad))
 
 
+def born(tensor, fresh=False):
+    """A tensor was made around an array; `fresh`: its memory is its own, and begins each run with these numbers."""
+    tracer, array = active.tracer, tensor.array
+    if tracer is not None and type(array) is np.ndarray and (fresh or id(array) not in tracer.born):
+        tracer.born[id(array)] = array, array.copy() if fresh else None
+
+
+def writable(tensor):
+    """What to change in place: an array, or while a graph is recorded its Symbol."""
+    return tensor.array if active.tracer is None else active.tracer.variable(tensor)
+
+
 def looked_at(array):
     """The numbers of a tensor from outside, for Python; an error if they will have changed by then."""
     if active.tracer is not None:
-        _, symbol, node = active.tracer.variables.get(id(array), (None, None, None))
-        if symbol is not None and symbol.node is not node:
-            raise no_number(symbol)
-        once("Python looked at the numbers of a tensor")
+        captured = active.tracer.variables.get(id(array))
+        if captured is not None and captured.symbol.node is not captured.start:
+            raise no_number(captured.symbol)
+        if active.tracer.born.get(id(array), (None, None))[1] is None:
+            once("Python looked at the numbers of a tensor")
     return array
 
 
@@ -244,7 +298,7 @@ def _switch_on():
         if len(_tracing) == 1:
             cpu = backend.cpu
             cpu.kernels, cpu.adopt, cpu.to_host = _Kernels(cpu.kernels), adopt, looked_at
-            cpu.once, cpu.clears = once, clears
+            cpu.once, cpu.clears, cpu.born, cpu.writable = once, clears, born, writable
 
 
 def _switch_off():
@@ -253,7 +307,7 @@ def _switch_off():
         if not _tracing:
             cpu = backend.cpu
             cpu.kernels, cpu.adopt, cpu.to_host = cpu.kernels.ordinary, None, ordinary_to_host
-            del cpu.once, cpu.clears                   # the methods of the class again
+            del cpu.once, cpu.clears, cpu.born, cpu.writable              # the methods of the class again
 
 
 class _Module:
@@ -330,7 +384,7 @@ def _to_host(x):
 class GraphDevice(backend.Backend):
     """The device of symbols."""
 
-    stays = True
+    stays, known = True, False
 
     def writable(self, tensor):
         """The Symbol of a tensor, to be changed in place: the change is written back after each run."""

@@ -11,7 +11,7 @@ import numpy as np
 from .. import backend, ops
 from .. import functions as md
 from .. import random as _random
-from ..creation import ones, zeros
+from ..creation import eye, ones, zeros
 from ..errors import ArgumentError, DimensionError, DTypeError, ShapeError, message
 from ..functions import (  # noqa: F401
     axis_of,
@@ -237,6 +237,9 @@ def _shorten(weight, rows, max_norm, norm_type):
 
 def one_hot(tensor, num_classes=-1):
     """Each whole number k as a vector with a one at place k (int64)."""
+    highest = tensor.max() if tensor.numel() else None
+    if highest is not None and num_classes != -1 and not backend.of(highest.array).known:
+        return _one_hot_later(tensor, num_classes)
     count = int(tensor.max()) + 1 if num_classes == -1 else num_classes
     if tensor.numel() and (int(tensor.min()) < 0 or int(tensor.max()) >= count):
         raise ArgumentError(
@@ -245,8 +248,16 @@ def one_hot(tensor, num_classes=-1):
                 [("lowest", int(tensor.min())), ("highest", int(tensor.max())), ("num_classes", count)],
             )
         )
-    eye = from_numpy(np.eye(count, dtype=np.int64)).to(tensor.device)
-    return eye[tensor]
+    return eye(count, dtype=np.int64, device=tensor.device)[tensor]
+
+
+def _one_hot_later(classes, count):
+    """`one_hot` where the numbers cannot be looked at yet: in a graph, and inside vmap.
+
+    A class number below 0 is made one that is too large, so that the run refuses it as eager does.
+    """
+    classes = md.where(classes < 0, count, classes)
+    return apply(ops.take, (eye(count, dtype=np.int64), classes), {"dim": 0})
 
 
 # ---------------------------------------------------------------------- convolution
