@@ -58,13 +58,33 @@ def check_forward(op, args, meta, out):
     line = user_line()
     if out.node is not None:
         out.node.line = line
-    inputs = [x.array if isinstance(x, Tensor) else x for x in args]
-    kind = born(out.array, inputs)
+    if backend.of(numbers(out)).known:   # else the step was only written into a graph
+        check_step(op.name, args, out, line)
+
+
+def check_step(name, args, out, line):
+    """Raise if a step has made a NaN or an Inf.
+
+    Args:
+        name: of its op.
+        args, out: tensors, arrays or numbers.
+        line: (file, line) of the user's code, or None.
+    """
+    inputs, out = [numbers(x) for x in args], numbers(out)
+    kind = born(out, inputs)
     if kind:
-        facts = [("line", spelled(line)), ("output", out.shape, counted(out.array)),
+        facts = [("line", spelled(line)), ("output", out.shape, counted(out)),
                  *((f"input {k}", getattr(x, "shape", ()), ranged(x)) for k, x in enumerate(inputs))]
-        raise AnomalyError(message(f"{op.name}: {kind} came out of numbers without any.", facts,
+        raise AnomalyError(message(f"{name}: {kind} came out of numbers without any.", facts,
                                    "keep its input in the range where the function is defined and finite."))
+
+
+def numbers(x):
+    """The array of a tensor; inside vmap that of all examples."""
+    x = x.array if isinstance(x, Tensor) else x
+    while hasattr(x, "value") and not backend.of(x).known:
+        x = x.value
+    return x
 
 
 class Guarded:
@@ -75,8 +95,8 @@ class Guarded:
 
     def add(self, key, grad, fresh=False):
         """Add a contribution, if it is finite."""
-        array = grad.array if isinstance(grad, Tensor) else grad
-        kind = born(array, ())
+        array = numbers(grad)
+        kind = born(array, ()) if backend.of(array).known else None
         if kind:
             where = [k for k, x in enumerate(self.node.inputs) if source(x) is key]
             facts = [("line", spelled(getattr(self.node, "line", None))),

@@ -291,7 +291,8 @@ def accumulate(leaf, grad, owned):
     if leaf._hooks:
         grad = run_hooks(leaf._hooks, grad)
     if isinstance(grad, Tensor):
-        leaf.grad = clone(grad) if leaf.grad is None else leaf.grad + grad
+        total = leaf.grad
+        leaf.grad = clone(grad) if total is None else total + grad
     elif leaf.grad is not None:
         before = backend.of(grad).writable(leaf.grad)
         leaf.grad = wrap(_as_array(before + grad, leaf))

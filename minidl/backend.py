@@ -71,9 +71,6 @@ class Backend:
     def born(self, tensor, fresh=False):
         """Say that a tensor was made around an array; `fresh`: in memory that nobody else holds."""
 
-    def clears(self, tensor):
-        """Say that the gradient of a tensor is about to be forgotten."""
-
     def __repr__(self):
         return f"Backend({self.name!r})"
 

@@ -817,7 +817,8 @@ def _set_where(input, mask, value):
     if value.ndim > len(rest) or builtins.any(n not in (1, m) for n, m in zip(value.shape[::-1], rest[::-1])):
         raise ShapeError(message(
             "x[mask] = y: how many places the mask picks is not known yet, so y cannot have one number for each.",
-            [("x", input.shape), ("mask", mask.shape), ("y", value.shape)], "x = md.where(mask, y, x), y as large as x."))
+            [("x", input.shape), ("mask", mask.shape), ("y", value.shape)],
+            "x = md.where(mask, y, x), with y as large as x."))
     return where(reshape(mask, (*mask.shape, *(1,) * len(rest))), value, input.alias())
 
 

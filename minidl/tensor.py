@@ -37,6 +37,7 @@ class _Mode(threading.local):
 
 mode = _Mode()
 watchers = []                       # shown every op of every thread after it ran: watch(op, args, meta, out)
+grad_watchers = []                  # told of every look at a `.grad`, and of every change: watch(tensor, changes)
 
 
 class Memory:
@@ -205,7 +206,7 @@ def wrap(array, node=None):
     """A tensor around an array, without copying or checking."""
     t = Tensor.__new__(Tensor)
     t.array, t.node, t.requires_grad = array, node, node is not None
-    t.grad = t._memory = t._view = t._hooks = None
+    t._grad = t._memory = t._view = t._hooks = None
     return t
 
 
@@ -218,7 +219,6 @@ class Tensor(Recordable):
 
     Attributes:
         array: the NumPy or CuPy array that holds the numbers.
-        grad: the gradient as a Tensor, after `backward`; None before.
         node: the Node that made it; None for a leaf.
         requires_grad: whether a gradient flows to it.
 
@@ -228,13 +228,13 @@ class Tensor(Recordable):
     tensor([2., 4.])
     """
 
-    __slots__ = ("__weakref__", "_hooks", "_memory", "_view", "array", "grad", "node", "requires_grad")
+    __slots__ = ("__weakref__", "_grad", "_hooks", "_memory", "_view", "array", "node", "requires_grad")
     __array_ufunc__ = None          # array * tensor is the tensor's business
     __hash__ = object.__hash__      # == compares values, yet tensors are found by identity
 
     def __init__(self, array, requires_grad=False):
         self.array = array if type(array) in backend.array_types() else np.asarray(array)
-        self.grad = self.node = self._memory = self._view = self._hooks = None
+        self._grad = self.node = self._memory = self._view = self._hooks = None
         self.requires_grad = False
         if requires_grad:
             self.requires_grad_()
@@ -245,6 +245,21 @@ class Tensor(Recordable):
         return apply(op, args, meta)
 
     # ------------------------------------------------------------------ what it is
+    @property
+    def grad(self):
+        """The gradient as a Tensor, after `backward`; None before."""
+        if grad_watchers:
+            for watch in tuple(grad_watchers):
+                watch(self, False)
+        return self._grad
+
+    @grad.setter
+    def grad(self, value):
+        if grad_watchers:
+            for watch in tuple(grad_watchers):
+                watch(self, True)
+        self._grad = value
+
     @property
     def shape(self):
         """Its size along each axis, a tuple."""

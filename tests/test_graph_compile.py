@@ -93,7 +93,7 @@ def test_a_scheduler_changes_the_rate_without_a_new_recording():
             schedule.step()
         return losses
     function = both(script)
-    assert len(function.log) == 2, function.explain()
+    assert len(function.log) == 1, function.explain()
 
 
 def test_a_setting_that_the_formula_asks_for_is_a_guard():

@@ -145,9 +145,9 @@ def test_every_op_in_a_session_and_in_a_file_elsewhere(tmp_path):
 # ---------------------------------------------------------------------- how a graph looks
 def small_graph():
     tracer = Tracer()
+    w = md.ones(3, 2)
     with tracer.at_work():
         x = wrap(tracer.placeholder((4, 3), np.float32, "x"))
-        w = md.ones(3, 2)
         settings = {"lr": 0.5}
         y = (x @ w).relu()
         lr = tracer.number(settings, "lr")

@@ -2,6 +2,8 @@
 
     symbols   numbers that are not there yet: to the library, one more device
     ir        Graph: Nodes in order, what goes in, what comes out, what changes
+    memory    tensors that look at the same memory
+    surroundings  Python values around a function that its graph relies on
     trace     Tracer: while it is at work, ops are recorded instead of run
     passes    graphs into better graphs with the same values
     plan      which memory each step writes to

@@ -85,7 +85,8 @@ class Program:
 
     def _new_value(self, update):
         """The new value of an update; a copy if it is the old value of something that changes, too."""
-        name, base = self._value(update.value, None), self.plan.viewed.get(update.value)
+        name, is_step = self._value(update.value, None), isinstance(update.value, Node)
+        base = self.plan.viewed.get(update.value) if is_step else None
         changes = base is not None and base.op is VARIABLE and any(u.target is base for u in self.graph.updates)
         return f"{name}.copy()" if changes else name
 

@@ -29,11 +29,14 @@ from ..primitive import Primitive
 from ..tensor import Tensor, mode, noted, wrap
 from .codegen import Program
 from .ir import Graph
+from .memory import origin, overlapping
 from .passes import optimise
-from .symbols import PLACEHOLDER, PYTHON, Symbol, source_node
-from .trace import Tracer, active, look_up
+from .surroundings import Surroundings
+from .symbols import PLACEHOLDER, VARIABLE, Symbol, source_node
+from .trace import Tracer, active, changed_setting, look_up, once
 
-ANY = object()        # in place of what a gradient was before: the function clears it itself
+MOST_GRAPHS = 64     # that a compiled function keeps: those that were used last
+ANY = object()        # in place of what a gradient was before: it does not matter to the function
 
 
 def compile(fn=None, *, passes=None):
@@ -74,12 +77,14 @@ class Compiled:
     """A function with its programs, one for each kind of call; made by `compile`."""
 
     def __init__(self, fn, passes=None):
-        self.fn, self.passes, self.runs, self.log = fn, passes, [], []
+        self.fn, self.passes, self.runs, self.log, self.count, self.plainly = fn, passes, [], [], 0, 0
         self._lock = threading.RLock()
         functools.update_wrapper(self, fn if hasattr(fn, "__name__") else type(fn))
 
     def __call__(self, *args, **kwargs):
         if active.tracer is not None or vmaps.stack:   # part of another graph; or of a vmap, whose ops are batched
+            return self.fn(*args, **kwargs)
+        if mode.guard is not None:                     # detect_anomaly looks at every step: run them one by one
             return self.fn(*args, **kwargs)
         tree = (args, kwargs)
         given = leaves(tree)
@@ -87,10 +92,14 @@ class Compiled:
             run, reasons = self._found(tree, given)
             if run is None:
                 run = Run(self.fn, tree, given, self)
-                self.log.append((run.described, reasons))
-                if not run.once:
-                    self.runs.insert(0, run)
-            return run(given)
+                self.count += 1
+                self.log = [*self.log[-MOST_GRAPHS:], (self.count, run.described, reasons)]
+            if not run.once:                           # the one that was used last stands first
+                self.runs = [run, *(r for r in self.runs if r is not run)][:MOST_GRAPHS]
+            if not run.is_tangled(given):
+                return run(given)
+            self.plainly += 1
+        return self.fn(*args, **kwargs)
 
     def _found(self, tree, given):
         """A run whose graph fits this call, or None and what is different from each there is."""
@@ -119,8 +128,14 @@ class Compiled:
 
     def explain(self):
         """How often the function was recorded, and why."""
-        lines = [f"{getattr(self, '__name__', 'function')}: recorded {len(self.log)} time{'s' * (len(self.log) != 1)}"]
-        for k, (described, reasons) in enumerate(self.log, 1):
+        lines = [f"{getattr(self, '__name__', 'function')}: recorded {self.count} time{'s' * (self.count != 1)}"]
+        if self.count > MOST_GRAPHS:
+            lines.append(f"  warning: only the {MOST_GRAPHS} graphs that were used last are kept; a function that is "
+                         "recorded so often is better not compiled, or given what changes as a tensor")
+        if self.plainly:
+            lines.append(f"  {self.plainly} call(s) ran uncompiled: an argument shared memory with something that the "
+                         "function changes")
+        for k, described, reasons in self.log:
             lines.append(f"  {k}. {described}")
             lines += [f"       because {r}" for r in _closest_first(reasons)[:3]]
         return "\n".join(lines)
@@ -135,31 +150,31 @@ class Run:
     def __init__(self, fn, tree, given, compiled):
         self.recording = mode.recording
         self.signature = _signature(tree, given)
-        self.grads_before = {}                         # of leaves that an earlier recording met
-        for run in compiled.runs:
-            self.grads_before.update({id(x): x.grad for x, _ in run.leaf_grads})
         self._record(fn, tree, given)
         self.program = Program(optimise(self.full, compiled.passes))
         compiled.last = self
         shapes = ", ".join(f"{x.dtype} {x.shape}" for x in given if isinstance(x, Tensor))
         self.described = f"{shapes or 'no tensors'}: {len(self.full.steps)} steps, " \
                          f"{len(self.program.graph.steps)} after the passes"
-        self.pulls = {}
+        self.pulls, self.untangled, self.origins = {}, [], set()
         self.passes = compiled.passes
 
     # ------------------------------------------------------------------ recording
     def _record(self, fn, tree, given):
         tracer, modules, names = Tracer(), {}, _names_of(fn, tree)
+        self.around = Surroundings(fn)
 
         def observe(module):
-            if active.tracer is tracer:
-                modules.setdefault(id(module), (module, module.training))
+            if active.tracer is tracer and id(module) not in modules:
+                modules[id(module)] = module, module.training
+                self.around.add_module(module)
         observers.append(observe)
         try:
             with tracer.at_work():
                 fresh = [self._input(tracer, name, x) for name, x in zip(names, given)]
                 args, kwargs = rebuilt(tree, fresh)
                 self.result = fn(*args, **kwargs)
+                self._check_left_behind()
                 self._look_at_grads(tracer, fresh, given)
         except BaseException:
             for x, before in tracer.leaves.values():
@@ -182,6 +197,17 @@ class Run:
         _name_variables(self.full, modules.values())
         self.leaf_inputs = [(k, fresh[k]) for k in self.inputs if given[k].requires_grad]
 
+    def _check_left_behind(self):
+        """Raise if the function has put a tensor of the graph somewhere; else, what it changes holds for one run."""
+        for place in self.around.places.values():
+            now = place.now()
+            if isinstance(now, Tensor) and type(now.array) is Symbol:
+                raise TraceError(message(
+                    f"compile: the function leaves a tensor in {place.text}, and there are no numbers in it yet.",
+                    [("shape", now.shape)], "return it, or change a tensor that is there already: x.copy_(y)."))
+        if self.around.changed():
+            once(f"the function itself changes what it reads: {self.around.changed()}")
+
     @staticmethod
     def _input(tracer, name, x):
         if not isinstance(x, Tensor):
@@ -193,27 +219,33 @@ class Run:
     def _look_at_grads(self, tracer, fresh, given):
         """The gradients that the function left at tensors: the program leaves them there, too.
 
-        A gradient that was there before and was added to is updated in place, and has to be there at the next run.
-        One that was there and was cleared does not matter; if none was there, none may be there at the next run.
+        A gradient that was there before and was added to is updated in place. If the function looked at a gradient
+        before it replaced it (backward does, to add to it), it has to be there at the next run too, or to be missing
+        again. What was replaced or forgotten first does not matter.
         """
         self.new_grads, self.leaf_grads, self.cleared = [], [], []
         for x, k in [(f, k) for k, f in enumerate(fresh) if isinstance(f, Tensor) and f.requires_grad]:
             if x.grad is not None:
                 self.new_grads.append((k, x.grad))
-        for x, before in tracer.leaves.values():
-            entry = self.grads_before.get(id(x), before)
-            added_to = entry is not None and id(entry.array) in tracer.variables
-            if added_to:                               # whatever gradient is there at a run takes its place
-                tracer.variables[id(entry.array)].node.meta["leaf"] = x
-            if isinstance(x.grad, Tensor) and type(x.grad.array) is Symbol:
+        for x, before in list(tracer.leaves.values()):
+            replaced = tracer.replaced.get(id(x))      # None: nobody looked at it either
+            added_to = before is not None and id(before.array) in tracer.variables
+            if added_to and tracer.variables[id(before.array)].window is not None:
+                once("a gradient shares its memory with another tensor")
+            elif added_to:                             # whatever gradient is there at a run takes its place
+                tracer.variables[id(before.array)].node.meta["leaf"] = x
+            now = x._grad
+            if isinstance(now, Tensor) and type(now.array) is Symbol:
                 if added_to:
-                    tracer.variables[id(entry.array)].symbol.node = x.grad.array.node
+                    tracer.variables[id(before.array)].symbol.node = now.array.node
                 else:
-                    self.new_grads.append((x, x.grad))
-            elif x.grad is None and entry is not None:
+                    self.new_grads.append((x, now))
+            elif isinstance(now, Tensor) and now is not before:            # given by hand: a tensor with numbers
+                self.new_grads.append((x, wrap(tracer.variable(now).copy())))
+            elif now is None and (before is not None or replaced):
                 self.cleared.append(x)
-            self.leaf_grads.append((x, entry if entry is None or added_to else ANY))
-            x.grad = entry
+            self.leaf_grads.append((x, before if replaced is False else ANY))
+            x.grad = before
 
     # ------------------------------------------------------------------ does it fit?
     def differs(self, tree, given):
@@ -226,19 +258,38 @@ class Run:
         for module, training in self.modules:
             if module.training != training:
                 return f"{type(module).__name__} is in {'training' if module.training else 'evaluation'} now"
-        for node, question, other, answer in self.tracer.guards:
-            value = look_up(node.meta["owner"], node.meta["key"]) if node.meta else None
-            known = () if other is None else (other,)
-            if value is None or PYTHON[question](value, *known) != answer:
-                return f"the setting {node.meta.get('name')} is {value} now"
+        reason = changed_setting(self.tracer.guards) or self.around.changed()
+        if reason:
+            return reason
         for x, before in self.leaf_grads:
             if before is not ANY and (x.grad is None) != (before is None):
-                return f"a tensor of shape {x.shape} has {'no' if x.grad is None else 'a'} gradient now"
+                now = "no" if x.grad is None else "a"
+                return f"a tensor of shape {x.shape} has {now} gradient now; the function " \
+                       "looks at it before it clears it (with zero_grad first one recording would do)"
         for node in self.program.graph.variables:
             tensor = tensor_of(node)
             if tensor.shape != node.shape or tensor.dtype != node.dtype:
                 return f"a tensor has shape {tensor.shape} and {tensor.dtype} now, not {node.shape} and {node.dtype}"
         return ""
+
+    def is_tangled(self, given):
+        """Whether an argument shares memory with another argument or a variable, and one of them is changed.
+
+        The program would have to know at which step the change is seen through the other.
+        """
+        written = [u.target for u in self.program.graph.updates if u.target.op is VARIABLE]
+        if not written and not self.changed:
+            return False
+        inputs = [given[k].array for k in self.inputs]
+        variables = [tensor_of(node).array for node in self.program.graph.variables]
+        if len(variables) != len(self.untangled) or any(a is not b for a, b in zip(variables, self.untangled)):
+            if overlapping(variables):                 # other memory than at the recording
+                return True
+            self.untangled, self.origins = variables, {id(origin(a)) for a in variables}
+        own = [id(origin(a)) for a in inputs]
+        if len(set(own)) == len(own) and self.origins.isdisjoint(own):
+            return False
+        return overlapping([*inputs, *variables]) is not None
 
     # ------------------------------------------------------------------ running
     def __call__(self, given):
@@ -274,7 +325,8 @@ class Run:
                 meta["owner"][meta["key"]] = type(look_up(meta["owner"], meta["key"]))(value)
         for update in self.program.graph.updates:
             if "tensor" in update.target.meta:
-                tensor_of(update.target).mark_written("a compiled function")
+                for x in (tensor_of(update.target), *update.target.meta.get("sharers", ())):
+                    x.mark_written("a compiled function")
 
     def _in_form(self, outs):
         outs = iter(outs)

@@ -111,6 +111,8 @@ class Graph:
             inputs = tuple(new[x] if isinstance(x, Node) else x for x in node.inputs)
             out = rule(node, inputs) if node.op not in SOURCES else node
             new[node] = with_inputs(node, inputs) if out is None else out
+            if isinstance(out, Node) and not hasattr(out, "line"):
+                out.line = getattr(node, "line", None)
         return self if all(new[node] is node for node in new) else self.mapped(name, new)
 
     def mapped(self, name, new):
@@ -171,7 +173,9 @@ def with_inputs(node, inputs):
     """The same step on other inputs; the step itself if they are the same."""
     if all(a is b for a, b in zip(inputs, node.inputs)):
         return node
-    return new_node(node.op, inputs, node.meta, node.shape, node.dtype)
+    out = new_node(node.op, inputs, node.meta, node.shape, node.dtype)
+    out.line = getattr(node, "line", None)
+    return out
 
 
 def unique(name, taken):
@@ -239,12 +243,13 @@ def numbers_in(tree):
 
 
 # ---------------------------------------------------------------------- running it, one Node after the other
-def evaluate(graph, values, on_tensors=False):
+def evaluate(graph, values, on_tensors=False, watch=None):
     """The outputs and the new values of the updates, by running every step in turn: the meaning of a graph.
 
     Args:
         values: from the Nodes of inputs, variables and scalars to arrays and numbers.
         on_tensors: the values are tensors, and the run is to be recorded on the tape.
+        watch: a function that is shown every step: watch(node, inputs, output).
     """
     values = dict(values)
     sizes = sizes_of(graph, values)
@@ -253,6 +258,8 @@ def evaluate(graph, values, on_tensors=False):
         meta = {k: _sized(v, sizes) for k, v in node.meta.items()}
         out = node.op(*args, **meta) if on_tensors else node.op.run(device_of(args), args, meta)
         values[node] = float(out) if node.dtype is float else out
+        if watch is not None:
+            watch(node, args, out)
     def value(x):
         return values[x] if isinstance(x, Node) else x
     return [value(x) for x in graph.outputs], [value(u.value) for u in graph.updates]

@@ -20,15 +20,16 @@ import threading
 import numpy as np
 
 from .. import autograd
+from ..anomaly import check_step
 from ..errors import ArgumentError, FeedError, ShapeError, TraceError, message
 from ..func.trees import leaves, rebuilt
 from ..functions import clone
-from ..tensor import Node, Tensor, wrap
+from ..tensor import Node, Tensor, mode, wrap
 from .codegen import WORDS, Program
-from .ir import EXAMPLES, Graph, Update, numbered
+from .ir import EXAMPLES, Graph, Update, evaluate, numbered
 from .passes import optimise
 from .symbols import SCALAR, VARIABLE, Size, Symbol, source_node
-from .trace import Tracer, active, look_up, paused
+from .trace import Tracer, active, changed_setting, look_up, paused
 
 
 class Builder:
@@ -171,7 +172,42 @@ def assign_add(ref, value):
 
 def group(*operations):
     """Several Operations as one."""
-    return Operation([u for op in operations for u in op.updates], "group")
+    return Group(operations)
+
+
+class Group(Operation):
+    """Several Operations as one."""
+
+    def __init__(self, operations):
+        self.operations, self.name = operations, "group"
+
+    @property
+    def updates(self):
+        """Those of all its Operations."""
+        return [u for op in self.operations for u in op.updates]
+
+
+class Minimize(Operation):
+    """One step of an optimiser. It is written anew if a setting has changed that decided how it was written."""
+
+    def __init__(self, builder, optimizer, loss):
+        self.builder, self.optimizer = builder, optimizer
+        self.name, self.guards = f"{type(optimizer).__name__} step", []
+        params = [p for group in optimizer.param_groups for p in group["params"]]
+        self.slopes = list(zip(params, gradients(loss, params)))
+        self._write()
+
+    @property
+    def updates(self):
+        """Those of the step as its settings are now."""
+        if changed_setting(self.guards):
+            self._write()
+        return self._updates
+
+    def _write(self):
+        before = len(self.builder.tracer.guards)
+        self._updates = written_step(self.builder, self.optimizer, self.slopes)
+        self.guards = self.builder.tracer.guards[before:]
 
 
 def global_variables_initializer():
@@ -203,14 +239,20 @@ def minimize(optimizer, loss):
     """An Operation that does one step of an optimiser of `md.optim` on the tensors that it was made for.
 
     The buffers of the optimiser become variables of the graph: they are its own tensors, and change with each run.
+    Numbers such as the learning rate are looked up at each run. If one is switched on or off that the formula asks
+    about (`weight_decay`, `momentum`), the step is written anew.
     """
-    builder = builder_at_work()
-    tracer, params = builder.tracer, [p for g in optimizer.param_groups for p in g["params"]]
+    return Minimize(builder_at_work(), optimizer, loss)
+
+
+def written_step(builder, optimizer, slopes):
+    """The Updates of one step of an optimiser, as its settings are now, for pairs (parameter, gradient)."""
+    tracer, params = builder.tracer, [p for p, _ in slopes]
     before = {p: (p.grad, p.shared_memory().written) for p in params}
     states, tracer.once = {p: dict(s) for p, s in optimizer.state.items()}, ""
     try:
         with tracer.at_work():
-            for p, g in zip(params, gradients(loss, params)):
+            for p, g in slopes:
                 p.grad = g.detach() if g is not None else None
             optimizer.step()
             updates = tracer.take_updates({p: builder.origin(p) for p in params if type(p.array) is Symbol})
@@ -222,7 +264,7 @@ def minimize(optimizer, loss):
     finally:
         for p in params:
             p.grad, p.shared_memory().written = before[p]         # nothing has been changed yet
-    return Operation(updates, f"{type(optimizer).__name__} step")
+    return updates
 
 
 # ---------------------------------------------------------------------- running
@@ -275,11 +317,9 @@ class Session:
         program = self._program([f for f in asked if not isinstance(f, Initializer)])
         fed = self._fed(program.graph, feed_dict or {})
         values = [*fed, *(self._read(n) for n in program.graph.variables), *map(_looked_up, program.graph.scalars)]
-        with np.errstate(all="ignore"):
-            found = program.run(*values)
-        count = len(program.graph.outputs)
-        self._write(program, found[count:])
-        outs = iter([wrap(np.asarray(a)) for a in found[:count]])
+        found, changes = results(program, values)
+        self._write(program, changes)
+        outs = iter([wrap(np.asarray(a)) for a in found])
         return rebuilt(fetches, [next(outs) if isinstance(f, Tensor) else None for f in asked])
 
     # ------------------------------------------------------------------ variables
@@ -298,8 +338,8 @@ class Session:
                                     [("shape", node.shape)], "session.run(md.graph.global_variables_initializer())."))
         return self.values[node]
 
-    def _write(self, program, values):
-        for update, value in zip(program.copied, values):
+    def _write(self, program, changes):
+        for update, value in changes:
             meta = update.target.meta
             if update.target.op is SCALAR:
                 meta["owner"][meta["key"]] = type(meta["owner"][meta["key"]])(value)
@@ -307,18 +347,19 @@ class Session:
                 self._read(update.target)[...] = value
         for update in program.graph.updates:
             if "tensor" in update.target.meta:
-                update.target.meta["tensor"].mark_written("a session")
+                for x in (update.target.meta["tensor"], *update.target.meta.get("sharers", ())):
+                    x.mark_written("a session")
 
     # ------------------------------------------------------------------ what is asked, what is fed
     def _program(self, asked):
-        key = tuple(map(id, asked))
-        if key not in self._programs:
+        updates = [u for f in asked if isinstance(f, Operation) for u in f.updates]
+        key = (*map(id, asked), *map(id, updates))
+        if key not in self._programs:                  # what the ids belong to is held with the program
             outs = [_node(f) for f in asked if isinstance(f, Tensor)]
-            updates = [u for f in asked if isinstance(f, Operation) for u in f.updates]
             draws = [d for d in self.builder.tracer.draws if d in set(Graph([], outs, updates).nodes)]
             needed = set(Graph([], outs, updates).nodes)
             inputs = [n for n in self.builder.tracer.inputs if n in needed]
-            self._programs[key] = Program(optimise(Graph(inputs, outs, updates, draws))), asked  # keeps the ids alive
+            self._programs[key] = Program(optimise(Graph(inputs, outs, updates, draws))), asked, updates
         return self._programs[key][0]
 
     def _fed(self, graph, feed_dict):
@@ -333,6 +374,34 @@ class Session:
             given[name] = value
         sizes = {}
         return [fitted(node, given, sizes) for node in graph.inputs]
+
+
+def results(program, values):
+    """What a Program makes of the values of its sources.
+
+    Under `detect_anomaly` its steps run one by one, and the first that makes a NaN or an Inf is named.
+
+    Returns:
+        the outputs, and pairs (Update, new value) of what the program has not written itself.
+
+    Raises:
+        AnomalyError: there was such a step.
+    """
+    graph, count = program.graph, len(program.graph.outputs)
+    with np.errstate(all="ignore"):
+        if mode.guard is None:
+            found = program.run(*values)
+            return found[:count], list(zip(program.copied, found[count:]))
+        sources = [*graph.inputs, *graph.variables, *graph.scalars]
+        outs, new = evaluate(graph, dict(zip(sources, values)), watch=_checked(graph.names()))
+    return [np.array(y) for y in outs], [(u, np.array(v)) for u, v in zip(graph.updates, new)]
+
+
+def _checked(names):
+    def watch(node, args, out):
+        if node.dtype is not float:
+            check_step(f"{names[node]} = {node.name}", args, np.asarray(out), getattr(node, "line", None))
+    return watch
 
 
 def fitted(node, given, sizes):

@@ -16,13 +16,14 @@ from ..tensor import Node, Tensor, wrap
 from .codegen import Program
 from .control import Part, branch, loop, pick
 from .ir import Graph, Update
+from .memory import WINDOW
 from .passes import optimise
-from .session import Initializer, Operation, _node, fitted
+from .session import Initializer, Operation, _node, fitted, results
 from .symbols import PLACEHOLDER, SCALAR, VARIABLE, Share, Size, new_node, source_node
 from .trace import paused
 
 FORMAT = "minidl graph 1"
-OPS = {op.name: op for op in (PLACEHOLDER, VARIABLE, SCALAR, branch, loop, pick)}
+OPS = {op.name: op for op in (PLACEHOLDER, VARIABLE, SCALAR, WINDOW, branch, loop, pick)}
 
 
 # ---------------------------------------------------------------------- saving
@@ -184,18 +185,16 @@ class Saved:
         values = [fitted(n, feed_dict or {}, sizes) for n in program.graph.inputs]
         values += [n.meta["tensor"].array for n in program.graph.variables]
         values += [n.meta["owner"][n.meta["key"]] for n in program.graph.scalars]
-        with np.errstate(all="ignore"):
-            found = program.run(*values)
-        count = len(program.graph.outputs)
-        for update, value in zip(program.copied, found[count:]):
+        found, changes = results(program, values)
+        for update, value in changes:
             meta = update.target.meta
             if "tensor" in meta:
                 meta["tensor"].array[...] = value
             else:
                 meta["owner"][meta["key"]] = type(meta["owner"][meta["key"]])(value)
-        outs = iter([wrap(np.asarray(a)) for a in found[:count]])
-        results = [next(outs) if n in self._outputs else None for n in names]
-        return results[0] if isinstance(fetches, str) else results
+        outs = iter([wrap(np.asarray(a)) for a in found])
+        fetched = [next(outs) if n in self._outputs else None for n in names]
+        return fetched[0] if isinstance(fetches, str) else fetched
 
     def _program(self, names):
         if names not in self._programs:

@@ -17,6 +17,7 @@ import types
 import numpy as np
 
 from .. import ops
+from ..anomaly import user_line
 from ..errors import InplaceError, TraceError, message
 from ..func.batching import BOUNDARY, Batched
 from ..func.batching import run as run_batched
@@ -215,6 +216,7 @@ def record(op, args, meta):
         return Scalar(new_node(op, inputs, meta, (), float))
     shape, dtype = inferred(op, inputs, meta)
     node = new_node(op, inputs, meta, shape, dtype)
+    node.line = user_line()
     return Symbol(node, (args[0], args[0].node, op, meta) if shares_memory(op, args, meta) else None)
 
 

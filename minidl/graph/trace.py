@@ -13,9 +13,10 @@ from .. import backend
 from ..errors import TraceError, message
 from ..func.batching import BOUNDARY
 from ..primitive import Primitive, registry
-from ..tensor import Tensor, mode, noted, wrap
+from ..tensor import Tensor, grad_watchers, mode, noted, wrap
 from .ir import Graph, Update
-from .symbols import PLACEHOLDER, SCALAR, VARIABLE, Scalar, Symbol, no_number, record, source_node
+from .memory import WINDOW, in_a_row, overlap, root_of, window_on
+from .symbols import PLACEHOLDER, PYTHON, SCALAR, VARIABLE, Scalar, Symbol, no_number, record, source_node
 
 
 class _Active(threading.local):
@@ -55,19 +56,34 @@ class Captured:
         self.tensor = weakref.ref(tensor) if self.fresh else lambda: tensor
         self.node = source_node(VARIABLE, tensor.shape, tensor.dtype, tensor=None if self.fresh else tensor, name=name)
         self.start = record(registry["clone"], (born[1],), {}).node if self.fresh else self.node
-        self.symbol = Symbol(self.start)
+        self.symbol, self.window = Symbol(self.start), None
+
+    def look_through(self, base, meta):
+        """Become a window of the memory that this tensor shares with others, from the start.
+
+        Args:
+            base: the Captured of that memory.
+            meta: the settings of the window.
+        """
+        changed, self.window = self.symbol.node is not self.start, base
+        if changed:
+            places = WINDOW.forward(np, np.arange(base.array.size), **meta)
+            base.symbol.node = record(registry["overwrite"], (base.symbol, self.symbol, places), {}).node
+        node = self.start                              # steps that read it may be there already: it stays the Node
+        node.op, node.inputs, node.meta = WINDOW, (base.start,), meta
+        self.symbol._node, self.symbol.view = node, (base.symbol, base.start, WINDOW, meta)
 
     def updates(self):
         """A list with the Update of what has changed; empty if nothing has, or nobody could see it."""
         tensor = self.tensor()
-        if self.symbol.node is self.start or tensor is None:
+        if self.window is not None or self.symbol.node is self.start or tensor is None:
             return []
         self.node.meta["tensor"] = tensor
         return [Update(self.node, self.symbol.node)]
 
     def reset(self):
         """Let the symbol stand for the numbers at the start again."""
-        if self.symbol.node is not self.start:
+        if self.window is None and self.symbol.node is not self.start:
             self.symbol.node = self.start
 
 
@@ -77,13 +93,15 @@ class Tracer:
     Attributes:
         inputs: PLACEHOLDER Nodes.
         variables: from the id of an array to what is known of it, a Captured.
+        blocks: from the id of an array that owns memory which several tensors share to the Captured of that memory.
         born: for arrays of tensors that the function itself makes, from the id to the array and a copy of it, or None
             in place of the copy if somebody else may hold its memory.
         scalars: from (id of a dict, key) to (dict, key, Node, Node of the value by now).
         draws: Nodes of random numbers.
         guards: (question, answer, function that asks again): what the graph relies on.
         names: from id of an array to a name for its variable.
-        leaves: from the id of a tensor that requires a gradient to (tensor, its `.grad` when it was met first).
+        leaves: from the id of a tensor whose gradient may play a part to (tensor, its `.grad` when it was met first).
+        replaced: from the id of a tensor to whether its `.grad` was replaced before anybody looked at it.
         once: why the graph is good for one run only; "" if it is not.
         written: a list of all Nodes, if somebody wants one (a Builder: it can be drawn before anything is fetched).
     """
@@ -91,6 +109,7 @@ class Tracer:
     def __init__(self, names=None):
         self.inputs, self.variables, self.scalars, self.draws, self.guards = [], {}, {}, [], []
         self.names, self.once, self.kept, self.leaves, self.born = names or {}, "", [], {}, {}
+        self.replaced, self.blocks = {}, {}
         self.written = None
 
     # ------------------------------------------------------------------ at work
@@ -115,23 +134,49 @@ class Tracer:
         """The Symbol for what a tensor from outside, or one that was made by the function, holds by now."""
         key = id(tensor.array)
         if key not in self.variables:
-            self.variables[key] = Captured(tensor, self.names.get(key), self.born.get(key))
+            self.variables[key] = new = Captured(tensor, self.names.get(key), self.born.get(key))
+            if not new.fresh:
+                self._share(new)
         return self.variables[key].symbol
+
+    def _share(self, new):
+        """If a tensor overlaps with one that was met before, all that look at this memory become windows of it."""
+        root = root_of(new.array)
+        known = [c for c in self.variables.values() if c is not new and not c.fresh and c.array is not None]
+        if id(root) in self.blocks:
+            base, windows = self.blocks[id(root)], [new]
+        elif any(overlap(c.array, new.array) for c in known):
+            windows = [c for c in [*known, new] if root_of(c.array) is root]
+            base = self.blocks[id(root)] = Captured(wrap(in_a_row(root)), "memory", None)
+            base.start.serial, base.node.meta["sharers"] = 0.5, []      # older than all others
+        else:
+            return
+        if any(overlap(c.array, new.array) and base not in (c, c.window) for c in known if c not in windows):
+            raise TraceError(message("graph: two tensors share memory that no NumPy array owns.",
+                                     [("tensor", new.array.shape)], "x.clone() for one of them."))
+        self.variables[id(root), "memory"] = base
+        for c in windows:
+            c.look_through(base, window_on(base.array, c.array))
+            base.node.meta["sharers"].append(c.tensor())
 
     def number(self, owner, key):
         """A Scalar for a number in a dict (or for one in a tuple there, if the key is (key, place))."""
         place = (id(owner), key)
         if place not in self.scalars:
             node = source_node(SCALAR, name=key[0] if isinstance(key, tuple) else key, owner=owner, key=key)
-            self.scalars[place] = [node, Scalar(node, look_up(owner, key), self._relies_on)]
+            self.scalars[place] = [node, Scalar(node, look_up(owner, key), self.relies_on)]
             self.kept.append(owner)
-        return self.scalars[place][1]
+        node, scalar = self.scalars[place]
+        if scalar.node is node:                        # a graph of a Session may be written on much later
+            scalar.value = look_up(owner, key)
+        return scalar
 
     def store(self, owner, key, value):
         """Note that the number in a dict has changed."""
         self.scalars[id(owner), key][1] = value
 
-    def _relies_on(self, node, question, other, answer):
+    def relies_on(self, node, question, other, answer):
+        """Note that the graph holds only while a question about a setting has this answer."""
         self.guards.append((node, question, other, answer))
 
     # ------------------------------------------------------------------ what comes out
@@ -153,7 +198,7 @@ class Tracer:
             node, scalar = entry
             if scalar.node is not node:
                 updates.append(Update(node, scalar.node))
-                entry[1] = Scalar(node, look_up(node.meta["owner"], node.meta["key"]), self._relies_on)
+                entry[1] = Scalar(node, look_up(node.meta["owner"], node.meta["key"]), self.relies_on)
         return updates
 
     def graph(self, outputs):
@@ -168,6 +213,16 @@ class Tracer:
 def look_up(owner, key):
     """A number in a dict, or one in a tuple there."""
     return owner[key[0]][key[1]] if isinstance(key, tuple) else owner[key]
+
+
+def changed_setting(guards):
+    """Which setting would be answered otherwise now than when a graph asked about it; "" if none would."""
+    for node, question, other, answer in guards:
+        value = look_up(node.meta["owner"], node.meta["key"]) if node.meta else None
+        known = () if other is None else (other,)
+        if value is None or PYTHON[question](value, *known) != answer:
+            return f"the setting {node.meta.get('name')} is {value} now"
+    return ""
 
 
 # ---------------------------------------------------------------------- the device "graph"
@@ -246,7 +301,7 @@ def _adopted(x):
     out = wrap(tracer.variable(x))
     out._memory = x.shared_memory()
     if x.requires_grad and x.node is None:
-        tracer.leaves.setdefault(id(x), (x, x.grad))
+        tracer.leaves.setdefault(id(x), (x, x._grad))
     if x.requires_grad and mode.recording:             # on the tape, a step that leads back to the tensor itself
         out.node = noted(read, [x.node or x], {}, read.plans[0b11], out)
         out.requires_grad = True
@@ -259,10 +314,12 @@ def once(reason):
         active.tracer.once = reason
 
 
-def clears(tensor):
-    """A gradient is about to be forgotten: note what it was before the function."""
-    if active.tracer is not None:
-        active.tracer.leaves.setdefault(id(tensor), (tensor, tensor.grad))
+def met(tensor, changes):
+    """Somebody looks at the gradient of a tensor, or changes it: note what it was before the function."""
+    tracer = active.tracer
+    if tracer is not None and type(tensor.array) is np.ndarray:
+        tracer.leaves.setdefault(id(tensor), (tensor, tensor._grad))
+        tracer.replaced.setdefault(id(tensor), changes)
 
 
 def born(tensor, fresh=False):
@@ -298,7 +355,8 @@ def _switch_on():
         if len(_tracing) == 1:
             cpu = backend.cpu
             cpu.kernels, cpu.adopt, cpu.to_host = _Kernels(cpu.kernels), adopt, looked_at
-            cpu.once, cpu.clears, cpu.born, cpu.writable = once, clears, born, writable
+            grad_watchers.append(met)
+            cpu.once, cpu.born, cpu.writable = once, born, writable
 
 
 def _switch_off():
@@ -306,8 +364,9 @@ def _switch_off():
         _tracing.pop()
         if not _tracing:
             cpu = backend.cpu
+            grad_watchers.remove(met)
             cpu.kernels, cpu.adopt, cpu.to_host = cpu.kernels.ordinary, None, ordinary_to_host
-            del cpu.once, cpu.clears, cpu.born, cpu.writable              # the methods of the class again
+            del cpu.once, cpu.born, cpu.writable           # the methods of the class again
 
 
 class _Module:
@@ -391,7 +450,7 @@ class GraphDevice(backend.Backend):
         if type(tensor.array) is Symbol:
             return tensor.array
         if tensor.requires_grad and active.tracer is not None:
-            active.tracer.leaves.setdefault(id(tensor), (tensor, tensor.grad))
+            active.tracer.leaves.setdefault(id(tensor), (tensor, tensor._grad))
         if active.tracer is None:
             raise TraceError("graph: a tensor with numbers cannot be changed while no graph is being recorded.")
         return active.tracer.variable(tensor)
@@ -402,6 +461,10 @@ class GraphDevice(backend.Backend):
             if isinstance(value, tuple):
                 return tuple(active.tracer.number(owner, (name, k)) for k in range(len(value)))
             return active.tracer.number(owner, name) if isinstance(value, (int, float)) else value
+        for name, value in owner.items():              # switches, which Python asks on its own
+            if isinstance(value, (bool, str)):
+                node = source_node(SCALAR, name=name, owner=owner, key=name)
+                active.tracer.relies_on(node, "equal", value, True)
         return {name: looked_up(name, value) for name, value in values.items()}
 
     def number(self, owner, key):

@@ -154,7 +154,6 @@ class Module:
     def zero_grad(self):
         """Forget all gradients."""
         for p in self.parameters():
-            backend.of(p.array).clears(p)
             p.grad = None
 
     def apply(self, function):

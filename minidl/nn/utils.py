@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from .. import backend, functions
+from .. import functions
 from ..autograd import no_grad
 from ..errors import ArgumentError, GradientError, ShapeError, message
 from ..tensor import Tensor
@@ -107,5 +107,4 @@ def _with_gradient(parameters):
 def _replace(parameters, function):
     """New gradients in place of the old ones: whoever holds an old array keeps what he has."""
     for p in parameters:
-        backend.of(p.array).clears(p)
         p.grad = function(p.grad)

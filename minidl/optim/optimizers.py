@@ -172,9 +172,10 @@ class Optimizer:
         """Forget all gradients: None in their place, or zeros."""
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is not None:
-                    backend.of(p.array).clears(p)
-                    p.grad = None if set_to_none else wrap(backend.of(p.array).xp.zeros_like(p.array))
+                if set_to_none:                        # without a look at it: what it was does not matter to a graph
+                    p.grad = None
+                elif p.grad is not None:
+                    p.grad = wrap(backend.of(p.array).xp.zeros_like(p.array))
 
     # ------------------------------------------------------------------ parameters and their settings
     def add_param_group(self, param_group):
