@@ -156,6 +156,7 @@ class Run:
         shapes = ", ".join(f"{x.dtype} {x.shape}" for x in given if isinstance(x, Tensor))
         self.described = f"{shapes or 'no tensors'}: {len(self.full.steps)} steps, " \
                          f"{len(self.program.graph.steps)} after the passes"
+        self.described += f"; for one run only: {self.once}" if self.once else ""
         self.pulls, self.untangled, self.origins = {}, [], set()
         self.passes = compiled.passes
 

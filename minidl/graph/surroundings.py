@@ -52,10 +52,10 @@ class Place:
 
 
 def reader(holder):
-    """`get(name, default)` for a dict, for the cell of a closure and for the defaults of a function."""
-    if isinstance(holder, types.FunctionType):
-        return functools.partial(getattr, holder)
-    return holder.get if isinstance(holder, dict) else functools.partial(_in_cell, holder)
+    """`get(name, default)` for a dict, for the cell of a closure and for the attributes of anything else."""
+    if isinstance(holder, dict):
+        return holder.get
+    return functools.partial(_in_cell if isinstance(holder, types.CellType) else getattr, holder)
 
 
 def _in_cell(cell, name, default):
@@ -103,11 +103,13 @@ class Surroundings:
             return self._object(x.__func__, text, (), depth)
         if isinstance(x, types.FunctionType):
             return self._function(x, depth)
-        if isinstance(x, (Tensor, type, *PLAIN)) or depth > DEPTH or not hasattr(x, "__dict__"):
+        if isinstance(x, (Tensor, *PLAIN)) or depth > DEPTH or not hasattr(x, "__dict__"):
             return None
-        own = type(x).__module__.partition(".")[0]
+        own = (x if isinstance(x, type) else type(x)).__module__.partition(".")[0]
         if isinstance(x, types.ModuleType):
             own = x.__name__.partition(".")[0]
+        if isinstance(x, type) and own in (OURS, "builtins"):
+            return None
         forward = getattr(type(x), "forward", None) or vars(type(x)).get("__call__")
         if isinstance(forward, types.FunctionType) and not isinstance(x, types.ModuleType):
             names = (*names, *_names(forward.__code__))
@@ -120,8 +122,10 @@ class Surroundings:
     def _attributes(self, x, text, names, depth):
         for name in dict.fromkeys(names):
             if name in vars(x) and name != "training":
-                self._place(vars(x), name, f"{text}.{name}", names, depth)
-            method = getattr(type(x), name, None)
+                self._place(vars(x) if isinstance(vars(x), dict) else x, name, f"{text}.{name}", names, depth)
+            method = getattr(type(x), name, MISSING)
+            if name not in vars(x) and method is not MISSING and not hasattr(method, "__get__"):
+                self._place(x, name, f"{text}.{name}", names, depth)           # of the class, by now
             if isinstance(method, types.FunctionType) and (id(x), name) not in self.seen:
                 self.seen.add((id(x), name))
                 if method.__module__.partition(".")[0] != OURS:

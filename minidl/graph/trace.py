@@ -51,9 +51,9 @@ class Captured:
     """
 
     def __init__(self, tensor, name, born):
-        self.array = tensor.array                      # held, so that no other array gets its id
         self.is_born, self.fresh = born is not None, born is not None and born[1] is not None
-        self.tensor = weakref.ref(tensor) if self.fresh else lambda: tensor
+        self.array = None if self.fresh else tensor.array                      # held: no other array may get its id
+        self.tensor = _while_it_lives(tensor.array) if self.fresh else lambda: tensor
         self.node = source_node(VARIABLE, tensor.shape, tensor.dtype, tensor=None if self.fresh else tensor, name=name)
         self.start = record(registry["clone"], (born[1],), {}).node if self.fresh else self.node
         self.symbol, self.window = Symbol(self.start), None
@@ -85,6 +85,16 @@ class Captured:
         """Let the symbol stand for the numbers at the start again."""
         if self.window is None and self.symbol.node is not self.start:
             self.symbol.node = self.start
+
+
+def _while_it_lives(array):
+    """A function that gives a tensor around an array, or None when nobody holds the array any more."""
+    reference = weakref.ref(array)
+
+    def tensor():
+        array = reference()
+        return None if array is None else wrap(array)
+    return tensor
 
 
 class Tracer:
@@ -132,9 +142,9 @@ class Tracer:
 
     def variable(self, tensor):
         """The Symbol for what a tensor from outside, or one that was made by the function, holds by now."""
-        key = id(tensor.array)
+        key, born = id(tensor.array), self.born.get(id(tensor.array))
         if key not in self.variables:
-            self.variables[key] = new = Captured(tensor, self.names.get(key), self.born.get(key))
+            self.variables[key] = new = Captured(tensor, self.names.get(key), born)
             if not new.fresh:
                 self._share(new)
         return self.variables[key].symbol
@@ -142,7 +152,7 @@ class Tracer:
     def _share(self, new):
         """If a tensor overlaps with one that was met before, all that look at this memory become windows of it."""
         root = root_of(new.array)
-        known = [c for c in self.variables.values() if c is not new and not c.fresh and c.array is not None]
+        known = [c for c in list(self.variables.values()) if c is not new and not c.fresh and c.array is not None]
         if id(root) in self.blocks:
             base, windows = self.blocks[id(root)], [new]
         elif any(overlap(c.array, new.array) for c in known):
@@ -158,6 +168,11 @@ class Tracer:
         for c in windows:
             c.look_through(base, window_on(base.array, c.array))
             base.node.meta["sharers"].append(c.tensor())
+
+    def forget(self, key):
+        """The array with this id, which the function had made, is no more."""
+        self.born.pop(key, None)
+        self.variables.pop(key, None)
 
     def number(self, owner, key):
         """A Scalar for a number in a dict (or for one in a tuple there, if the key is (key, place))."""
@@ -187,7 +202,7 @@ class Tracer:
             symbolic: tensors of the graph that may have been changed as well, and the Nodes they stood for.
         """
         updates = []
-        for x in self.variables.values():
+        for x in list(self.variables.values()):
             updates += x.updates()
             x.reset()
         for x, node in symbolic.items():
@@ -203,8 +218,8 @@ class Tracer:
 
     def graph(self, outputs):
         """The Graph of what was recorded."""
-        updates = [u for x in self.variables.values() for u in x.updates()]
-        if any(x.updates() and not x.fresh for x in self.variables.values() if x.is_born):
+        updates = [u for x in list(self.variables.values()) for u in x.updates()]
+        if any(x.updates() and not x.fresh for x in list(self.variables.values()) if x.is_born):
             self.once = "the function changes a tensor that it makes of an array, and whose array that is, is not known"
         updates += [Update(node, scalar.node) for node, scalar in self.scalars.values() if scalar.node is not node]
         return Graph(self.inputs, [getattr(y, "node", y) for y in outputs], updates, self.draws)
@@ -325,8 +340,13 @@ def met(tensor, changes):
 def born(tensor, fresh=False):
     """A tensor was made around an array; `fresh`: its memory is its own, and begins each run with these numbers."""
     tracer, array = active.tracer, tensor.array
-    if tracer is not None and type(array) is np.ndarray and (fresh or id(array) not in tracer.born):
-        tracer.born[id(array)] = array, array.copy() if fresh else None
+    if tracer is None or type(array) is not np.ndarray:
+        return
+    if fresh:                            # when nobody holds it any more, another array may get its id
+        key = id(array)
+        tracer.born[key] = weakref.ref(array, lambda _: tracer.forget(key)), array.copy()
+    else:
+        tracer.born.setdefault(id(array), (array, None))
 
 
 def writable(tensor):
