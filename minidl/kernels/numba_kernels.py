@@ -5,34 +5,32 @@ layouts of a training step, and hands everything else to that forward. What is n
 loops over contiguous memory are as fast, and matrix products are BLAS either way.
 """
 import functools
-import math
 
 import numba
 import numpy as np
 
 from .. import ops
-from ..ops.conv import batch_first, columns, output_size, padded, pixels, portions, windows_of
-from ..ops.conv import batch_last as made_batch_last
+from ..ops.conv import batch_first
 from ..ops.pool import laid_out_like, pooled_size
 from ..ops.recurrent import before_each_step, parts, weight_gradient
 from ..ops.shape import reshape
 from ..primitive import primitive, registry
 from ..tensor import Tensor
+from .shared import TABLE as SHARED
 from .threads import crew, halves, product_in
 
 f4 = np.float32
-# A second thread takes about 70 microseconds to come to work. It pays from so many numbers and multiplications on:
-LARGE, PRODUCT = 2**19, 2**24
+LARGE = 2**18                        # numbers from which on a second thread pays
 TABLE = {}
 
 
 def kernel(function, name=None):
     """Put a kernel into the table, under its own name or another. A decorator.
 
-    The kernel gets the op's own forward first, for all other cases.
+    The kernel gets NumPy's way first, for all other cases.
     """
     name = name or function.__name__
-    forward = getattr(ops, name).forward
+    forward = SHARED.get(name) or getattr(ops, name).forward
     TABLE[name] = functools.wraps(forward)(functools.partial(function, forward))
     return function
 
@@ -51,91 +49,6 @@ def compiled(function=None, **options):
 def plain(dtype, *arrays):
     """Whether all arrays are of this dtype and lie in memory in reading order."""
     return all(type(a) is np.ndarray and a.dtype == dtype and a.flags.c_contiguous for a in arrays)
-
-
-# ---------------------------------------------------------------------- matrix products, shared out
-@kernel
-def matmul(forward, xp, x, y):
-    """Cut along the batch of matrices, or along the rows or columns of the one product."""
-    axes = max(x.ndim, y.ndim)
-    if min(x.ndim, y.ndim) < 2 or axes > 3 or x.dtype != y.dtype or x.dtype.kind != "f" or (
-            x.shape[-1] != y.shape[-2] or x.ndim == y.ndim == 3 and len(x) != len(y)):
-        return forward(xp, x, y)
-    batch = x.shape[:1] if x.ndim == 3 else y.shape[:1] if y.ndim == 3 else ()
-    if math.prod(batch) * x.shape[-2] * x.shape[-1] * y.shape[-1] < PRODUCT or crew.threads is None:
-        return forward(xp, x, y)
-    out = np.empty((*batch, x.shape[-2], y.shape[-1]), x.dtype)
-    if batch:
-        crew.share(lambda k: np.matmul(x[k] if x.ndim == 3 else x, y[k] if y.ndim == 3 else y, out=out[k]),
-                   halves(len(out)))
-    elif len(x) >= y.shape[1]:
-        crew.share(lambda k: np.matmul(x[k], y, out=out[k]), halves(len(x)))
-    else:
-        crew.share(lambda k: np.matmul(x, y[:, k], out=out[:, k]), halves(y.shape[1]))
-    return out
-
-
-@kernel
-def affine(forward, xp, x, w, b=None):
-    if x.size * len(w) < PRODUCT or x.dtype != w.dtype:
-        return forward(xp, x, w, b)
-    out = TABLE["matmul"](xp, x, w.T)
-    return out if b is None else out + b
-
-
-def is_small(images, filters):
-    """Whether a convolution between images of this shape and one pixel of these filters is little work."""
-    return crew.threads is None or math.prod(images) * math.prod(filters) < 2 * PRODUCT
-
-
-@kernel
-def conv2d(forward, xp, x, w, *, stride, padding, dilation, groups):
-    if is_small(x.shape, w.shape[:1] + w.shape[2:]):
-        return forward(xp, x, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
-    size = output_size(x.shape[2:], w.shape[2:], stride, padding, dilation)
-    windows = windows_of(xp, padded(xp, x, padding), w.shape[2:], stride, dilation, size)
-    filters = w.reshape(groups, w.shape[0] // groups, -1)
-    out = np.empty((w.shape[0], *size, x.shape[0]), dtype=np.result_type(x.dtype, w.dtype))
-    crew.share(lambda rows: np.matmul(filters, columns(windows, rows, groups), out=pixels(out, rows, groups)),
-               at_least_two(portions(xp, windows)))
-    return batch_first(out)
-
-
-def at_least_two(slices):
-    """Portions for two threads; a single one is halved."""
-    if len(slices) > 1:
-        return slices
-    (only,) = slices
-    middle = only.stop // 2
-    return [slice(0, middle), slice(middle, only.stop)] if middle else slices
-
-
-@kernel
-def conv2d_weight_grad(forward, xp, x, dy, *, kernel, stride, padding, dilation, groups):
-    if is_small(dy.shape, (x.shape[1], *kernel)):
-        return forward(xp, x, dy, kernel=kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
-    dy = made_batch_last(xp, dy)
-    windows = windows_of(xp, padded(xp, x, padding), kernel, stride, dilation, dy.shape[1:3])
-    parts = []
-    crew.share(lambda rows: parts.append((rows.start, columns(windows, rows, groups)
-                                          @ pixels(dy, rows, groups).swapaxes(1, 2))),
-               at_least_two(portions(xp, windows)))
-    dw = sum(part for _, part in sorted(parts, key=lambda p: p[0]))      # in order: the same sum at every run
-    return dw.swapaxes(1, 2).reshape(dy.shape[0], x.shape[1] // groups, *kernel)
-
-
-@kernel
-def conv2d_input_grad(forward, xp, dy, w, *, size, stride, padding, dilation, groups):
-    settings = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
-    if groups > 1 or is_small(dy.shape, w.shape[1:]):
-        return forward(xp, dy, w, size=size, **settings)
-    out = np.empty((w.shape[1], *size, dy.shape[0]), np.result_type(dy.dtype, w.dtype))
-    dy = batch_first(made_batch_last(xp, dy))
-
-    def some_channels(k):                             # what the windows of one channel get, no other channel does
-        out[k] = forward(xp, dy, w[:, k], size=size, **settings).transpose(1, 2, 3, 0)
-    crew.share(some_channels, halves(w.shape[1]))
-    return batch_first(out)
 
 
 # ---------------------------------------------------------------------- pooling, for images with the batch last

@@ -2,9 +2,13 @@
 
 NumPy, BLAS and compiled loops let go of Python's lock, so Python threads do work at the same time. BLAS' own threads
 only help inside a matrix product, and between products they wait for the next one in a busy loop, on the very core
-that other work would need. So while there is a crew, BLAS has one thread, and what is shared out is chosen here.
+that other work would need. So the second core has one owner, the crew: while an op of minidl runs, BLAS has one thread,
+and what is shared out is chosen here. As soon as the op is done, BLAS has its threads back.
+
+The crew is as large as BLAS would have been, but no more than two: `OMP_NUM_THREADS=1` switches it off.
 """
 import ctypes
+import functools
 import glob
 import os
 import queue
@@ -25,13 +29,14 @@ def libraries():
             continue
 
 
+@functools.cache
 def blas():
-    """(get, set): the number of threads of NumPy's OpenBLAS; None if it is another library."""
+    """(get, set): the number of threads of NumPy's OpenBLAS; of a library that cannot be asked, one that stays one."""
     for library in libraries():
         for name in SETTERS:
             if hasattr(library, name.format("set")):
                 return getattr(library, name.format("get")), getattr(library, name.format("set"))
-    return None
+    return (lambda: 1), (lambda count: None)
 
 
 def product_in(dtype):
@@ -48,61 +53,79 @@ def product_in(dtype):
     return None
 
 
-class Crew:
-    """One helper thread beside the caller's own, and BLAS with a single thread while there is one."""
+class Alone:
+    """BLAS with one thread inside the block; blocks may be nested, and several threads may be in one."""
 
     def __init__(self):
-        self.threads, self.setter = None, None
-        self.busy = threading.Lock()
+        self.lock, self.inside, self.threads = threading.Lock(), 0, 1
 
-    def start(self):
-        """Take the second thread over from BLAS, if it has one."""
-        if self.threads is None and (found := blas()) is not None and found[0]() > 1:
-            self.threads, self.setter = found[0](), found[1]
-            self.setter(1)
-            self.jobs, self.done = queue.SimpleQueue(), queue.SimpleQueue()
-            threading.Thread(target=self._help, args=(self.jobs, self.done), daemon=True).start()
+    def __enter__(self):
+        get, limit = blas()
+        with self.lock:
+            if not self.inside:
+                self.threads = get()
+                if self.threads > 1:
+                    limit(1)
+            self.inside += 1
 
-    def stop(self):
-        """Give it back."""
-        if self.threads is not None:
-            self.jobs.put(None)
-            self.setter(self.threads)
-            self.threads = None
+    def __exit__(self, *_):
+        with self.lock:
+            self.inside -= 1
+            if not self.inside and self.threads > 1:
+                blas()[1](self.threads)
+
+
+alone = Alone()
+
+
+class Crew:
+    """One helper thread beside the caller's own."""
+
+    def __init__(self):
+        self.forget()
 
     def forget(self):
-        """In a process that was forked: the helper did not come along."""
-        if self.threads is not None:
-            self.threads, self.busy = None, threading.Lock()
+        """There is no helper: not yet, or this process was forked and the helper did not come along."""
+        self.busy, self.jobs, self.done = threading.Lock(), None, None
+
+    def share(self, work, parts):
+        """work(part) for each part, in any order and in two threads; an error in one raises here.
+
+        Runs in the caller's thread alone if BLAS may have one thread only, or if another thread uses the crew.
+        """
+        parts = list(reversed(parts))
+        with alone:
+            if len(parts) < 2 or alone.threads < 2 or not self.busy.acquire(blocking=False):
+                _take(work, parts)
+                return
+            try:
+                self._share(work, parts)
+            finally:
+                self.busy.release()
+
+    def _share(self, work, parts):
+        if self.jobs is None:
+            self.jobs, self.done = queue.SimpleQueue(), queue.SimpleQueue()
+            threading.Thread(target=self._help, args=(self.jobs, self.done), daemon=True).start()
+        self.jobs.put((work, parts))
+        try:
+            _take(work, parts)
+        finally:
+            error = self.done.get()
+        if error is not None:
+            raise error
 
     @staticmethod
     def _help(jobs, done):
-        while (job := jobs.get()) is not None:
-            work, parts = job
+        while True:
+            work, parts = jobs.get()
             try:
                 with np.errstate(all="ignore"):
                     _take(work, parts)
                 done.put(None)
             except BaseException as error:
                 done.put(error)
-            del job, work, parts                      # arrays must not live until the next job
-
-    def share(self, work, parts):
-        """work(part) for each part, in any order; one that fails raises here."""
-        parts = list(reversed(parts))
-        if self.threads is None or len(parts) < 2 or not self.busy.acquire(blocking=False):
-            _take(work, parts)
-            return
-        try:
-            self.jobs.put((work, parts))
-            try:
-                _take(work, parts)
-            finally:
-                error = self.done.get()
-            if error is not None:
-                raise error
-        finally:
-            self.busy.release()
+            del work, parts                           # arrays must not live until the next job
 
 
 def _take(work, parts):
@@ -123,3 +146,10 @@ if hasattr(os, "register_at_fork"):
 def halves(count, at_least=1):
     """Two slices of `count` things; one if there are too few."""
     return [slice(0, count // 2), slice(count // 2, count)] if count >= 2 * at_least else [slice(0, count)]
+
+
+def slices(count, parts):
+    """`count` things cut into at most so many slices, of nearly the same length."""
+    parts = max(1, min(parts, count))
+    edges = [count * k // parts for k in range(parts + 1)]
+    return [slice(start, stop) for start, stop in zip(edges, edges[1:])]

@@ -113,18 +113,23 @@ def conv2d_input_grad(xp, dy, w, *, size, stride, padding, dilation, groups):
 
     dy: (N, O, OH, OW), w: (O, C / groups, KH, KW) -> (N, C, *size).
     """
-    (h, wide), (top, left), kernel = size, padding, w.shape[2:]
+    (h, wide), (top, left) = size, padding
     dy = batch_last(xp, dy)
     dx = xp.zeros((w.shape[1] * groups, h + 2 * top, wide + 2 * left, dy.shape[3]), np.result_type(dy.dtype, w.dtype))
-    windows = windows_of(xp, dx, kernel, stride, dilation, dy.shape[1:3])
+    add_windows(xp, dy, w, dx, stride, dilation, groups)
+    return batch_first(dx[:, top:top + h, left:left + wide])
+
+
+def add_windows(xp, dy, w, dx, stride, dilation, groups):
+    """Add to each window of the canvas `dx` what its gradient gives it. dy: (O, OH, OW, N), dx: (C, H, W, N)."""
+    windows = windows_of(xp, dx, w.shape[2:], stride, dilation, dy.shape[1:3])
     filters = w.reshape(groups, w.shape[0] // groups, -1).swapaxes(1, 2)
     for rows in portions(xp, windows, caches=8):       # larger ones: each costs KH * KW additions, however small
         goal = windows[:, :, :, rows]
         part = (filters @ pixels(dy, rows, groups)).reshape(goal.shape)
-        for i, j in itertools.product(*map(range, kernel)):     # the windows' pixels at one place are all different
+        for i, j in itertools.product(*map(range, w.shape[2:])):     # the windows' pixels at one place are different
             place = goal[:, i, j]
             place += part[:, i, j]
-    return batch_first(dx[:, top:top + h, left:left + wide])
 
 
 @primitive(symbol="conv2d∂w")

@@ -45,14 +45,23 @@ def swap(x):
 
 @primitive(symbol="xWᵀ+b", onnx="Gemm")
 def affine(xp, x, w, b=None):
-    """x W^T + b, what a dense layer computes for each row. x: (N, I), w: (O, I), b: (O,) -> (N, O)."""
-    out = xp.matmul(x, w.T)
+    """x W^T + b, what a dense layer computes for each row. x: (N, I), w: (O, I), b: (O,) -> (N, O).
+
+    Where there are no more rows than outputs, it is computed as (W x^T)^T: the batch then lies last in memory, as
+    convolutions leave it, and what follows (a bias, a sum over classes) runs over long stretches of memory.
+    """
+    out = rows_times(xp.matmul, x, w)
     return out if b is None else out + b
 
 
+def rows_times(product, x, w):
+    """x W^T by a function that multiplies matrices."""
+    return product(w, x.T).T if len(x) <= len(w) or x.flags.f_contiguous else product(x, w.T)
+
+
 @affine.grad("x")
-def _(g, w):
-    return matmul(g, w)
+def _(g, w):                         # swapped twice: the batch last in memory, as above
+    return swap(matmul(swap(w), swap(g)))
 
 
 @affine.grad("w", fresh=True)

@@ -2,6 +2,8 @@
 
 x holds a score for each class in its last axis, target a class number for each row of x.
 """
+import numpy as np
+
 from ..errors import ShapeError, message
 from ..primitive import primitive
 from .elementwise import astype, not_equal, quiet
@@ -14,9 +16,15 @@ def right_class(xp, x, target):
     return target[..., None] == xp.arange(x.shape[-1])
 
 
-def rows_that_count(xp, x, target, ignore_index):
+def left_out(xp, target, ignore_index):
+    """True at each row that does not count; None if all do. On a GPU nobody looks: that would wait for the device."""
+    ignored = target == ignore_index
+    return ignored if xp is not np or ignored.any() else None
+
+
+def rows_that_count(x, ignored):
     """How many rows a mean is taken of."""
-    return (target != ignore_index).sum(axis=-1).astype(x.dtype)
+    return x.shape[-2] if ignored is None else (~ignored).sum(axis=-1).astype(x.dtype)
 
 
 @primitive(symbol="CE", onnx="SoftmaxCrossEntropyLoss", dtype="x")
@@ -26,13 +34,16 @@ def cross_entropy(xp, x, target, *, ignore_index, reduction):
 
     Rows with the target `ignore_index` do not count. `reduction` is "none", "sum" or "mean".
     """
+    ignored = left_out(xp, target, ignore_index)
     shifted = x - largest(xp, x, (x.ndim - 1,))
     scores = xp.where(right_class(xp, x, target), shifted, 0).sum(axis=-1)
-    losses = xp.where(target == ignore_index, 0, xp.log(xp.exp(shifted).sum(axis=-1)) - scores)
+    losses = xp.log(xp.exp(shifted).sum(axis=-1)) - scores
+    if ignored is not None:
+        losses = xp.where(ignored, 0, losses)
     if reduction == "none":
         return losses
     total = losses.sum(axis=-1)
-    return total / rows_that_count(xp, x, target, ignore_index) if reduction == "mean" else total
+    return total / rows_that_count(x, ignored) if reduction == "mean" else total
 
 
 @cross_entropy.grad("x")
@@ -45,10 +56,13 @@ def _(g, x, target, ignore_index, reduction):
 @quiet
 def cross_entropy_slopes(xp, x, target, *, ignore_index, reduction):
     """The gradient of cross entropy: softmax(x), less 1 at the right class. (..., N, C), (..., N) -> (..., N, C)."""
-    slopes = softmax(x, dim=x.ndim - 1) - right_class(xp, x, target)
+    ignored = left_out(xp, target, ignore_index)
+    slopes = softmax(x, dim=x.ndim - 1)
+    slopes -= right_class(xp, x, target)
     if reduction == "mean":
-        slopes = slopes / rows_that_count(xp, x, target, ignore_index)[..., None, None]
-    return xp.where((target == ignore_index)[..., None], 0, slopes)
+        rows = rows_that_count(x, ignored)
+        slopes /= rows if ignored is None else rows[..., None, None]
+    return slopes if ignored is None else xp.where(ignored[..., None], 0, slopes)
 
 
 @cross_entropy_slopes.grad("x")

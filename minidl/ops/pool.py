@@ -89,8 +89,18 @@ def max_pool2d(xp, x, *, kernel, stride, padding, dilation, ceil_mode):
     """
     size = pooled_size(x.shape[2:], kernel, stride, padding, dilation, ceil_mode)
     canvas = canvas_of(xp, x, -xp.inf, size, kernel, stride, padding, dilation)
-    first, *others = [canvas[place] for place in members(size, kernel, stride, dilation)]
-    out = xp.maximum(first, others.pop() if others else first)
+    return keep_largest(xp, canvas, room_for_windows(xp, canvas, size), kernel, stride, dilation)
+
+
+def room_for_windows(xp, canvas, size):
+    """Memory for a number a window, laid out as the canvas is."""
+    return xp.empty_like(canvas[:, :, :size[0], :size[1]])
+
+
+def keep_largest(xp, canvas, out, kernel, stride, dilation):
+    """Write the largest number of each window to `out`."""
+    first, *others = [canvas[place] for place in members(out.shape[2:], kernel, stride, dilation)]
+    xp.maximum(first, others.pop() if others else first, out=out)
     for other in others:
         xp.maximum(out, other, out=out)
     return out
@@ -100,17 +110,31 @@ def max_pool2d(xp, x, *, kernel, stride, padding, dilation, ceil_mode):
 def max_pool2d_unpool(xp, dy, x, y, *, kernel, stride, padding, dilation):
     """Each dy put where the largest number of its window stood in x; overlapping windows add up."""
     canvas = canvas_of(xp, x, -xp.inf, y.shape[2:], kernel, stride, padding, dilation)
-    dy = laid_out_like(xp, dy, y)
-    apart = all(s >= d * (k - 1) + 1 for s, k, d in zip(stride, kernel, dilation))
-    tiled = apart and math.prod(kernel) * y.size == canvas.size       # each number belongs to one window
-    dx = xp.empty_like(canvas) if tiled else xp.zeros_like(canvas)
+    dx = room_for_numbers(xp, canvas, y, kernel, stride, dilation)
+    put_back(xp, laid_out_like(xp, dy, y), canvas, y, dx, kernel, stride, dilation)
+    h, w = x.shape[2:]
+    return dx[:, :, padding[0]:padding[0] + h, padding[1]:padding[1] + w]
+
+
+def are_apart(kernel, stride, dilation):
+    """Whether no number belongs to two windows."""
+    return all(s >= d * (k - 1) + 1 for s, k, d in zip(stride, kernel, dilation))
+
+
+def room_for_numbers(xp, canvas, y, kernel, stride, dilation):
+    """Memory in the shape of the canvas: zeros, unless each number belongs to one window and will be written."""
+    tiled = are_apart(kernel, stride, dilation) and math.prod(kernel) * y.size == canvas.size
+    return xp.empty_like(canvas) if tiled else xp.zeros_like(canvas)
+
+
+def put_back(xp, dy, canvas, y, dx, kernel, stride, dilation):
+    """Write each dy to the place in `dx` where the largest number of its window stands on the canvas."""
+    apart = are_apart(kernel, stride, dilation)
     for place, mask in winners(xp, canvas, y, (kernel, stride, dilation)):
-        if apart:                                     # no number belongs to two windows: nothing to add up
+        if apart:                                     # nothing to add up
             xp.multiply(dy, mask, out=dx[place])
         else:
             dx[place] += dy * mask
-    h, w = x.shape[2:]
-    return dx[:, :, padding[0]:padding[0] + h, padding[1]:padding[1] + w]
 
 
 @primitive(symbol="pick")
