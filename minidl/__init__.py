@@ -3,7 +3,7 @@
 Read it in this order; a module imports only from lines above its own, and a test holds it to that.
 
 Layers
-  0  errors backend random
+  0  openblas errors backend random
   1  primitive
   2  tensor
   3  ops anomaly kernels
@@ -25,7 +25,9 @@ beginner's script.
 >>> w.grad
 tensor([ 2., -4.])
 """
-import numpy as _np
+import numpy as _np  # noqa: I001
+
+from . import openblas  # first: NumPy reads what it says
 
 __version__ = "0.1.0"
 

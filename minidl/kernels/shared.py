@@ -1,8 +1,8 @@
-"""NumPy's own kernels, in two threads where there is much to do: the table that is always on.
+"""NumPy's own kernels, in two threads where that pays: the table that is always on.
 
 A kernel here has the signature of the forward that it stands for, and computes the same by the same functions, on
-parts of the arrays: rows of windows, channels, rows of a matrix. Where there is little to do it calls the forward.
-While any of them runs, BLAS has one thread (threads.py).
+parts of the arrays: rows of windows, channels, a part of a batch. Where there is little to do it calls the forward.
+Single matrix products are not here: BLAS has threads of its own for them.
 """
 import functools
 import math
@@ -11,15 +11,12 @@ import numpy as np
 
 from .. import ops
 from ..ops.conv import add_windows, batch_first, batch_last, columns, output_size, padded, pixels, portions, windows_of
-from ..ops.linear import rows_times
 from ..ops.pool import canvas_of, keep_largest, laid_out_like, pooled_size, put_back, room_for_numbers, room_for_windows
-from .threads import alone, crew, halves, slices
+from .threads import alone, crew, halves
 
 TABLE = {}
-# The second thread takes about 15 microseconds to come to work. It pays from so many numbers or multiplications on:
-LARGE, PRODUCT = 2**18, 2**21
-THREADED = 2**18                     # multiplications from which on OpenBLAS would use threads of its own
-PART = 2**18                         # bytes of a part that stays in a core's cache together with what it is mixed with
+# The second thread takes about 50 microseconds to come to work. It pays from so many numbers or multiplications on:
+LARGE, PRODUCT = 2**18, 2**25
 
 
 def kernel(function):
@@ -29,55 +26,21 @@ def kernel(function):
     return function
 
 
-# ---------------------------------------------------------------------- matrix products
+# ---------------------------------------------------------------------- a batch of matrix products
 @kernel
 def matmul(forward, xp, x, y):
-    work = max(x.size * y.shape[-1], y.size * x.shape[-2]) if x.ndim > 1 and y.ndim > 1 else 0
-    if work <= THREADED:
+    if x.ndim < 3 or x.shape[:-2] != y.shape[:-2] or len(x) < 2 or x.size * y.shape[-1] < PRODUCT or (
+            x.dtype != y.dtype or x.dtype.kind != "f" or x.shape[-1] != y.shape[-2] or not crew.ready()):
         return forward(xp, x, y)
-    if work < PRODUCT or not divisible(x, y):
-        with alone:
-            return forward(xp, x, y)
-    return in_parts(x, y)
-
-
-def divisible(x, y):
-    """Whether this is one product of matrices, or a batch of them, as `in_parts` takes it."""
-    batches = {a.shape[0] for a in (x, y) if a.ndim == 3}
-    return (max(x.ndim, y.ndim) < 4 and len(batches) < 2 and x.dtype == y.dtype and x.dtype.kind == "f"
-            and x.shape[-1] == y.shape[-2])
-
-
-def in_parts(x, y):
-    """x @ y, cut along the batch of matrices, or else along the longer side of the result."""
-    batch = x.shape[:1] if x.ndim == 3 else y.shape[:1] if y.ndim == 3 else ()
-    out = np.empty((*batch, x.shape[-2], y.shape[-1]), x.dtype)
-    if batch:
-        crew.share(lambda k: np.matmul(x[k] if x.ndim == 3 else x, y[k] if y.ndim == 3 else y, out=out[k]),
-                   halves(len(out)))
-    elif len(x) >= y.shape[1]:
-        crew.share(lambda k: np.matmul(x[k], y, out=out[k]), halves(len(x)))
-    else:
-        crew.share(lambda k: np.matmul(x, y[:, k], out=out[:, k]), halves(y.shape[1]))
+    out = np.empty((*x.shape[:-1], y.shape[-1]), x.dtype)
+    crew.share(lambda k: np.matmul(x[k], y[k], out=out[k]), halves(len(x)))
     return out
-
-
-@kernel
-def affine(forward, xp, x, w, b=None):
-    if x.size * len(w) <= THREADED or x.dtype != w.dtype:
-        return forward(xp, x, w, b)
-    out = rows_times(functools.partial(TABLE["matmul"], xp), x, w)
-    return out if b is None else out + b
 
 
 # ---------------------------------------------------------------------- convolution
 def is_small(x, filters, places):
-    """Whether a convolution of the images x by filters of this shape, in so many places, is little work.
-
-    What counts is the numbers that are copied into columns, and a 64th of the multiplications.
-    """
-    numbers = len(x) * math.prod(places) * math.prod(filters[1:])
-    return numbers + numbers * filters[0] // 64 < LARGE
+    """Whether a convolution of the images x by filters of this shape, in so many places, is best left to one thread."""
+    return len(x) * math.prod(places) * math.prod(filters) < PRODUCT or not crew.ready()
 
 
 def by_rows(xp, windows):
@@ -90,8 +53,7 @@ def by_rows(xp, windows):
 def conv2d(forward, xp, x, w, *, stride, padding, dilation, groups):
     size = output_size(x.shape[2:], w.shape[2:], stride, padding, dilation)
     if is_small(x, w.shape, size):
-        with alone:
-            return forward(xp, x, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
+        return forward(xp, x, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
     windows = windows_of(xp, padded(xp, x, padding), w.shape[2:], stride, dilation, size)
     filters = w.reshape(groups, w.shape[0] // groups, -1)
     out = np.empty((w.shape[0], *size, x.shape[0]), dtype=np.result_type(x.dtype, w.dtype))
@@ -103,8 +65,7 @@ def conv2d(forward, xp, x, w, *, stride, padding, dilation, groups):
 @kernel
 def conv2d_weight_grad(forward, xp, x, dy, *, kernel, stride, padding, dilation, groups):
     if is_small(x, (dy.shape[1], x.shape[1] // groups, *kernel), dy.shape[2:]):
-        with alone:
-            return forward(xp, x, dy, kernel=kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
+        return forward(xp, x, dy, kernel=kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
     dy = batch_last(xp, dy)
     windows = windows_of(xp, padded(xp, x, padding), kernel, stride, dilation, dy.shape[1:3])
     parts = []
@@ -117,8 +78,7 @@ def conv2d_weight_grad(forward, xp, x, dy, *, kernel, stride, padding, dilation,
 @kernel
 def conv2d_input_grad(forward, xp, dy, w, *, size, stride, padding, dilation, groups):
     if groups > 1 or w.shape[1] < 2 or is_small(dy, w.shape, dy.shape[2:]):
-        with alone:
-            return forward(xp, dy, w, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
+        return forward(xp, dy, w, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
     (h, wide), (top, left) = size, padding
     dy = batch_last(xp, dy)
     dx = np.empty((w.shape[1], h + 2 * top, wide + 2 * left, dy.shape[3]), np.result_type(dy.dtype, w.dtype))
@@ -132,16 +92,18 @@ def conv2d_input_grad(forward, xp, dy, w, *, size, stride, padding, dilation, gr
 
 # ---------------------------------------------------------------------- pooling
 def by_channels(x):
-    """Keys of parts of images: some channels each, or some images where those lie first in memory."""
+    """Keys of the halves of images: of their channels, or of the batch where that lies first in memory.
+
+    Two parts, no more: each further one costs both threads a wait for Python's lock.
+    """
     first = max(range(2), key=lambda axis: x.strides[axis])
-    cuts = slices(x.shape[first], max(2, x.nbytes // PART))
-    return [(cut,) if first == 0 else (slice(None), cut) for cut in cuts]
+    return [(cut,) if first == 0 else (slice(None), cut) for cut in halves(x.shape[first])]
 
 
 @kernel
 def max_pool2d(forward, xp, x, *, kernel, stride, padding, dilation, ceil_mode):
     size = pooled_size(x.shape[2:], kernel, stride, padding, dilation, ceil_mode) if x.ndim == 4 else ()
-    if x.size < LARGE or min(size, default=0) < 1:
+    if x.size < LARGE or min(size, default=0) < 1 or not crew.ready():
         return forward(xp, x, kernel=kernel, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
     canvas = canvas_of(xp, x, -xp.inf, size, kernel, stride, padding, dilation)
     out = room_for_windows(xp, canvas, size)
@@ -151,7 +113,7 @@ def max_pool2d(forward, xp, x, *, kernel, stride, padding, dilation, ceil_mode):
 
 @kernel
 def max_pool2d_unpool(forward, xp, dy, x, y, *, kernel, stride, padding, dilation):
-    if x.size < LARGE:
+    if x.size < LARGE or not crew.ready():
         return forward(xp, dy, x, y, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
     canvas, dy = canvas_of(xp, x, -xp.inf, y.shape[2:], kernel, stride, padding, dilation), laid_out_like(xp, dy, y)
     dx = room_for_numbers(xp, canvas, y, kernel, stride, dilation)
@@ -161,7 +123,7 @@ def max_pool2d_unpool(forward, xp, dy, x, y, *, kernel, stride, padding, dilatio
     return dx[:, :, top:top + h, left:left + w]
 
 
-# ---------------------------------------------------------------------- many small products: BLAS stays in one thread
+# ---------------------------------------------------------------------- many small products in a row: one thread
 def in_one_thread(name):
     """Put the forward itself into the table, run while BLAS has one thread."""
     forward = getattr(ops, name).forward

@@ -1,9 +1,11 @@
 """A second pair of hands: large kernels cut in parts, which two threads take in turns.
 
-NumPy, BLAS and compiled loops let go of Python's lock, so Python threads do work at the same time. BLAS' own threads
-only help inside a matrix product, and between products they wait for the next one in a busy loop, on the very core
-that other work would need. So the second core has one owner, the crew: while an op of minidl runs, BLAS has one thread,
-and what is shared out is chosen here. As soon as the op is done, BLAS has its threads back.
+NumPy, BLAS and compiled loops let go of Python's lock, so Python threads do work at the same time. While they do, BLAS
+has one thread (`alone`): two threads of each would be four on two cores.
+
+BLAS' own threads wait for the next product in a busy loop, on the very core that the second thread needs; 15
+milliseconds if nobody says otherwise. minidl therefore asks OpenBLAS for a short wait (openblas.py), which OpenBLAS
+reads when NumPy is imported. Where NumPy was there first, there is no crew, and only BLAS has threads.
 
 The crew is as large as BLAS would have been, but no more than two: `OMP_NUM_THREADS=1` switches it off.
 """
@@ -15,6 +17,8 @@ import queue
 import threading
 
 import numpy as np
+
+from .. import openblas
 
 SETTERS = ("scipy_openblas_{}_num_threads64_", "scipy_openblas_{}_num_threads", "openblas_{}_num_threads")
 
@@ -88,6 +92,10 @@ class Crew:
         """There is no helper: not yet, or this process was forked and the helper did not come along."""
         self.busy, self.jobs, self.done = threading.Lock(), None, None
 
+    def ready(self):
+        """Whether two threads are better than BLAS' own."""
+        return openblas.short_wait and blas()[0]() > 1
+
     def share(self, work, parts):
         """work(part) for each part, in any order and in two threads; an error in one raises here.
 
@@ -147,9 +155,3 @@ def halves(count, at_least=1):
     """Two slices of `count` things; one if there are too few."""
     return [slice(0, count // 2), slice(count // 2, count)] if count >= 2 * at_least else [slice(0, count)]
 
-
-def slices(count, parts):
-    """`count` things cut into at most so many slices, of nearly the same length."""
-    parts = max(1, min(parts, count))
-    edges = [count * k // parts for k in range(parts + 1)]
-    return [slice(start, stop) for start, stop in zip(edges, edges[1:])]

@@ -1,0 +1,17 @@
+"""What must be said before NumPy is there: how long idle threads of its matrix products wait for the next one.
+
+OpenBLAS lets them wait in a busy loop, some 30 milliseconds if nobody says otherwise. Nothing else can run on their
+OpenBLAS lets them wait in a busy loop, some 30 milliseconds if nobody says otherwise. Nothing else can run on their
+is imported; a wait that was chosen before in `OPENBLAS_THREAD_TIMEOUT` stays.
+
+    short_wait     True if the threads give up soon; False if NumPy was imported first
+"""
+import os
+import sys
+
+SHORT, LONGEST = 16, 21              # powers of two, in cycles of the processor: 30 microseconds, and a millisecond
+
+if "numpy" not in sys.modules:
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", str(SHORT))
+_chosen = os.environ.get("OPENBLAS_THREAD_TIMEOUT", "")
+short_wait = _chosen.isdigit() and int(_chosen) <= LONGEST
