@@ -25,9 +25,8 @@ beginner's script.
 >>> w.grad
 tensor([ 2., -4.])
 """
-import numpy as _np  # noqa: I001
-
-from . import openblas  # first: NumPy reads what it says
+from . import openblas  # isort: skip  (NumPy reads what it says)
+import numpy as _np
 
 __version__ = "0.1.0"
 
