@@ -115,6 +115,62 @@ def max_pool2d_unpool(forward, xp, dy, x, y, *, kernel, stride, padding, dilatio
     return batch_first(dx)
 
 
+# ---------------------------------------------------------------------- the loss of a classifier, row by row
+@compiled
+def losses_of(x, target, ignored, losses):
+    for r in range(x.shape[0]):
+        largest, total, right = x[r].max(), x.dtype.type(0), target[r]
+        for k in range(x.shape[1]):
+            total += np.exp(x[r, k] - largest)
+        score = x[r, right] - largest if 0 <= right < x.shape[1] else x.dtype.type(0)
+        losses[r] = x.dtype.type(0) if right == ignored else np.log(total) - score
+
+
+@compiled
+def slopes_of(x, target, ignored, share, slopes):
+    for r in range(x.shape[0]):
+        largest, total = x[r].max(), x.dtype.type(0)
+        for k in range(x.shape[1]):
+            slopes[r, k] = np.exp(x[r, k] - largest)
+            total += slopes[r, k]
+        for k in range(x.shape[1]):
+            if target[r] == ignored:
+                slopes[r, k] = x.dtype.type(0)
+            else:
+                slopes[r, k] = (slopes[r, k] / total - x.dtype.type(k == target[r])) * share
+
+
+def few_scores(x, target):
+    """Whether these are scores of a batch, so few that NumPy's calls take longer than the numbers."""
+    return x.ndim == 2 and 0 < x.size <= 2**14 and x.dtype.kind == "f" and x.itemsize > 2 and target.dtype == np.int64
+
+
+@kernel
+def cross_entropy(forward, xp, x, target, *, ignore_index, reduction):
+    if not few_scores(x, target):
+        return forward(xp, x, target, ignore_index=ignore_index, reduction=reduction)
+    losses = np.empty(len(x), x.dtype)
+    losses_of(x, target, ignore_index, losses)
+    if reduction == "none":
+        return losses
+    return losses.sum() / (rows_that_count(target, ignore_index) if reduction == "mean" else 1)
+
+
+def rows_that_count(target, ignore_index):
+    """How many there are, as a number of no dtype; nan for none, as 0 / 0 is."""
+    return int(np.count_nonzero(target != ignore_index)) or float("nan")
+
+
+@kernel
+def cross_entropy_slopes(forward, xp, x, target, *, ignore_index, reduction):
+    if not few_scores(x, target):
+        return forward(xp, x, target, ignore_index=ignore_index, reduction=reduction)
+    slopes = np.empty_like(x)
+    share = 1 / rows_that_count(target, ignore_index) if reduction == "mean" else 1.0
+    slopes_of(x, target, ignore_index, x.dtype.type(share), slopes)
+    return slopes
+
+
 # ---------------------------------------------------------------------- recurrent networks: what follows the product
 @compiled(inline="always")
 def tanh(x):

@@ -29,12 +29,19 @@ def kernel(function):
 # ---------------------------------------------------------------------- a batch of matrix products
 @kernel
 def matmul(forward, xp, x, y):
-    if x.ndim < 3 or x.shape[:-2] != y.shape[:-2] or len(x) < 2 or x.size * y.shape[-1] < PRODUCT or (
-            x.dtype != y.dtype or x.dtype.kind != "f" or x.shape[-1] != y.shape[-2] or not crew.ready()):
+    if max(x.ndim, y.ndim) < 3 or not is_batch(x, y) or not crew.ready():
         return forward(xp, x, y)
-    out = np.empty((*x.shape[:-1], y.shape[-1]), x.dtype)
-    crew.share(lambda k: np.matmul(x[k], y[k], out=out[k]), halves(len(x)))
+    batch = (x if x.ndim > 2 else y).shape[:-2]
+    out = np.empty((*batch, x.shape[-2], y.shape[-1]), x.dtype)
+    crew.share(lambda k: np.matmul(x[k] if x.ndim > 2 else x, y[k] if y.ndim > 2 else y, out=out[k]), halves(batch[0]))
     return out
+
+
+def is_batch(x, y):
+    """Whether these are many matrices times as many, or times one, and enough work for two threads."""
+    return (min(x.ndim, y.ndim) > 1 and (min(x.ndim, y.ndim) == 2 or x.shape[:-2] == y.shape[:-2])
+            and max(x.size * y.shape[-1], y.size * x.shape[-2]) >= PRODUCT and max(len(x), len(y)) > 1
+            and x.dtype == y.dtype and x.dtype.kind == "f" and x.shape[-1] == y.shape[-2])
 
 
 # ---------------------------------------------------------------------- convolution
