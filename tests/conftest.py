@@ -35,3 +35,17 @@ def fake():
     from tests import fake_device
     with fake_device.registered() as backend:
         yield backend
+
+
+@pytest.fixture
+def two_threads(monkeypatch):
+    """A BLAS that is said to have two threads: even the smallest work of kernels/shared.py is then done by two."""
+    from minidl import openblas
+    from minidl.kernels import shared, threads
+    count = [2]
+    monkeypatch.setattr(threads, "blas", lambda: (lambda: count[0], lambda n: count.__setitem__(0, n)))
+    monkeypatch.setattr(openblas, "short_wait", True)
+    monkeypatch.setattr(shared, "LARGE", 0)
+    monkeypatch.setattr(shared, "PRODUCT", 0)
+    yield count
+    assert count == [2], "BLAS has not got its threads back"

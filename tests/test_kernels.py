@@ -1,4 +1,5 @@
 """Compiled kernels against NumPy's: what must not change when `md.use_kernels("numba")` is turned on."""
+import itertools
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 import minidl as md
 from minidl import kernels, nn
 from minidl.errors import ArgumentError, DeviceError
+from minidl.kernels import shared
 from minidl.primitive import registry
 from tests.samples import TABLE
 
@@ -17,7 +19,7 @@ F = nn.functional
 
 # ---------------------------------------------------------------------- the switch
 def test_another_name_is_an_error():
-    with pytest.raises(ArgumentError, match="'numpy', 'numba'"):
+    with pytest.raises(ArgumentError, match="'numpy', 'numba', 'plain'"):
         md.use_kernels("fortran")
     assert kernels.in_use() == "numpy"
 
@@ -27,7 +29,7 @@ def test_without_numba_the_switch_says_how_to_get_it(monkeypatch):
     with pytest.raises(DeviceError) as info:
         md.use_kernels("numba")
     assert len(str(info.value).splitlines()) == 3 and 'minidl[fast]' in str(info.value)
-    assert kernels.in_use() == "numpy" and not md.backend.cpu.kernels
+    assert kernels.in_use() == "numpy" and md.backend.cpu.kernels == shared.TABLE
 
 
 def test_numba_is_not_imported_before_it_is_asked_for():
@@ -48,26 +50,26 @@ def numba():
     module = pytest.importorskip("numba")
     with md.use_kernels("numba"):
         yield module
-    assert kernels.in_use() == "numpy" and not md.backend.cpu.kernels
+    assert kernels.in_use() == "numpy" and md.backend.cpu.kernels == shared.TABLE
 
 
 def test_off_means_that_nothing_is_left(numba):
     rules = {name: registry[name].rules["xs"].function for name in ("lstm_scan",)}
     md.use_kernels("numpy")
-    assert not md.backend.cpu.kernels and registry["lstm_scan"].rules["xs"].function is not rules["lstm_scan"]
-    assert kernels.crew.threads is None
+    assert md.backend.cpu.kernels == shared.TABLE
+    assert registry["lstm_scan"].rules["xs"].function is not rules["lstm_scan"]
     md.use_kernels("numba")
     assert registry["lstm_scan"].rules["xs"].function is rules["lstm_scan"]
 
 
 # ---------------------------------------------------------------------- every op of the table, on all its samples
-OVERRIDDEN = ("matmul", "affine", "conv2d", "conv2d_weight_grad", "conv2d_input_grad", "max_pool2d",
-              "max_pool2d_unpool", "lstm_scan")
+OVERRIDDEN = ("max_pool2d", "max_pool2d_unpool", "lstm_scan", "cross_entropy", "cross_entropy_slopes")
 samples = pytest.mark.parametrize("base", [s for s in TABLE if s.name in OVERRIDDEN], ids=str)
 
 
 def test_the_list_above_is_the_table(numba):
-    assert set(OVERRIDDEN) == set(md.backend.cpu.kernels) - {"lstm_scan_grad"}
+    ours = {name for name, f in md.backend.cpu.kernels.items() if f is not shared.TABLE.get(name)}
+    assert set(OVERRIDDEN) == ours - {"lstm_scan_grad"}
 
 
 def value_and_gradients(sample, dtype):
@@ -81,12 +83,11 @@ def value_and_gradients(sample, dtype):
 
 
 @pytest.fixture
-def eager_to_share(monkeypatch):
+def eager_to_share(two_threads, monkeypatch):
     """Even the smallest work is done by two threads."""
     pytest.importorskip("numba")
     from minidl.kernels import numba_kernels
     monkeypatch.setattr(numba_kernels, "LARGE", 0)
-    monkeypatch.setattr(numba_kernels, "PRODUCT", 0)
 
 
 @samples
@@ -94,7 +95,7 @@ def eager_to_share(monkeypatch):
 def test_kernels_compute_what_numpy_computes(base, dtype, eager_to_share, numba):
     for variant in base.variants():
         found = value_and_gradients(variant, dtype)
-        with md.use_kernels("numpy"):
+        with md.use_kernels("plain"):
             expected = value_and_gradients(variant, dtype)
         for a, b in zip(found, expected):
             assert a.dtype == b.dtype
@@ -132,7 +133,7 @@ def test_pooling_with_ties_and_nan(settings, batch, numba):
         dy = np.arange(y.size, dtype=np.float32).reshape(y.shape)
         return y, md.ops.max_pool2d_unpool(dy, x, y, **settings)
     found = both()
-    with md.use_kernels("numpy"):
+    with md.use_kernels("plain"):
         expected = both()
     for a, b in zip(found, expected):
         np.testing.assert_array_equal(a, b)
@@ -145,20 +146,18 @@ def test_a_wrong_shape_is_still_told_in_our_words(numba):
         md.ones(3, 4) @ md.ones(3, 4)
 
 
-# ---------------------------------------------------------------------- two threads
-def test_an_error_in_the_other_thread_reaches_the_caller(numba):
-    crew = kernels.crew
-    if crew.threads is None:
-        pytest.skip("BLAS has one thread here, or is not OpenBLAS")
-
-    def work(part):
-        if part % 2:
-            raise ValueError(part)
-    with pytest.raises(ValueError):
-        crew.share(work, list(range(100)))
-    done = []
-    crew.share(done.append, list(range(100)))
-    assert sorted(done) == list(range(100))
+def test_the_loss_of_scores_that_are_infinite_or_nan(numba):
+    scores = np.random.default_rng(0).standard_normal((8, 5))
+    scores[0, 2], scores[1], scores[2, 3], scores[3, 1] = np.inf, -np.inf, np.nan, -np.inf
+    target = np.array([2, 0, 3, 1, 4, 0, 1, 2])
+    for x, ignored in itertools.product([scores, np.asfortranarray(scores.astype("f"))], [-100, 0]):
+        for op, reduction in itertools.product([md.ops.cross_entropy, md.ops.cross_entropy_slopes],
+                                               ["none", "sum", "mean"]):
+            found = op(x, target, ignore_index=ignored, reduction=reduction)
+            with md.use_kernels("plain"):
+                expected = op(x, target, ignore_index=ignored, reduction=reduction)
+            assert np.asarray(found).dtype == x.dtype
+            np.testing.assert_allclose(found, expected, rtol=1e-6 if x.dtype == "f" else 1e-12, atol=1e-7)
 
 
 # ---------------------------------------------------------------------- training
@@ -213,7 +212,7 @@ def losses(make, wrapped, dtype, optimizer):
                          ids=["SGD", "Adam"])
 def test_three_steps_compiled_with_numba_are_the_eager_ones(make, dtype, optimizer, numba):
     found = losses(make, True, dtype, optimizer)
-    with md.use_kernels("numpy"):
+    with md.use_kernels("plain"):
         expected = losses(make, False, dtype, optimizer)
     for a, b in zip(found, expected):
         np.testing.assert_allclose(a, b, rtol=1e-3 if dtype == np.float32 else 1e-8,
