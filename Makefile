@@ -17,7 +17,7 @@ NBVAL_RUN := $(subst --nbval ,--nbval-lax ,$(NBVAL))
 
 .DEFAULT_GOAL := help
 .PHONY: help lab test check check-style check-types check-layers check-notebooks check-exercises \
-        test-unit test-doctests test-notebooks test-long notebooks exercises bench clean
+        test-unit test-doctests test-notebooks test-browser test-long notebooks exercises bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -65,6 +65,12 @@ else
 	$(OFFLINE) $(PYTEST) -n $(WORKERS) --dist loadfile $(NBVAL_RUN) exercises
 endif
 
+# Each worker that opens JupyterLab pays for its start, so a file's tests stay together.
+test-browser: export OMP_NUM_THREADS ?= 1
+test-browser: export MINIDL_PROGRESS := off
+test-browser: .venv/.browser  ## the widgets in JupyterLab and in a page, in a real browser (SHOTS=folder keeps pictures)
+	$(PY) tools/chromium.py $(OFFLINE) $(PYTEST) -m browser -n $(WORKERS) --dist loadfile $(ARGS) tests/browser
+
 test-long: .venv/.test  ## the tests marked slow
 	$(OFFLINE) $(PYTEST) -m slow $(ARGS)
 
@@ -99,3 +105,7 @@ $(PY):
 .venv/.test: pyproject.toml | $(PY)
 	$(PY) -m pip install --quiet --disable-pip-version-check -e ".[lab,test]"
 	@touch $@ .venv/.lab
+
+# Where playwright has no package for the machine, tools/chromium.py says so and the browser tests are left out.
+.venv/.browser: pyproject.toml | .venv/.test
+	-$(PY) -m pip install --quiet --disable-pip-version-check -e ".[lab,test,browser]" && touch $@

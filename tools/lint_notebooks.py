@@ -4,7 +4,8 @@
 
 Prints one row a notebook, then every fault with the id of its cell. What a lesson must have:
 
-* a name NN_slug.ipynb with a number of its own; at most 400 kB; valid nbformat; no widget state
+* a name NN_slug.ipynb with a number of its own (gallery.ipynb is no lesson and has none)
+* at most 400 kB; valid nbformat; no widget state
 * one H1; cell ids that speak (`build-loops`, not `3f9a01bc`)
 * prose between a heading and the first code under it
 * code cells of at most 20 lines, half of them at most 8; no star import
@@ -28,7 +29,7 @@ import nbformat
 from nbformat.validator import iter_validate
 
 LONGEST, MEDIAN, KILOBYTES, ALT_LENGTH = 20, 8, 400, 15
-FILE_NAME = re.compile(r"\d\d_[a-z0-9]+(_[a-z0-9]+)*\.ipynb")
+FILE_NAME = re.compile(r"(\d\d_[a-z0-9]+(_[a-z0-9]+)*|gallery)\.ipynb")
 SPEAKING_ID = re.compile(r"(?![0-9a-f]{8}(-|$))[a-z][a-z0-9]*(-[a-z0-9]+)*")
 HEADING = re.compile(r"^(#{1,6}) .*$", re.M)
 FENCE = re.compile(r"^```.*?^```", re.M | re.S)

@@ -11,9 +11,9 @@ At the end it complains about anything that went wrong in the page, and about ev
 """
 import contextlib
 import json
-import os
-import shutil
 import time
+
+from tools.chromium import found
 
 PAGE = """<!doctype html><html><head><meta charset="utf-8"><style>CSS</style></head>
 <body data-jp-theme-light="LIGHT" style="background: PAPER"><div id="widget"></div></body></html>"""
@@ -48,7 +48,7 @@ MODEL = """async ({ code, state }) => {
   window.unmount = await module.render({ model: window.model, el });
   window.view = el.view;
 }"""
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM = found()
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
              "--disable-component-update", "--disable-sync"]
 

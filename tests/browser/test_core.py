@@ -93,8 +93,10 @@ def test_a_change_blanks_the_stage_until_its_answer_is_there(live):
 
 def test_many_changes_at_once_are_one_message(live):
     before = live.page.evaluate("window.sent")
-    for text in ("6", "7", "8"):
-        live.page.get_by_label("start").fill(text)
+    live.page.get_by_label("start").evaluate("""(field) => ["6", "7", "8"].forEach((text) => {
+        field.value = text;
+        field.dispatchEvent(new Event("input", { bubbles: true }));
+    })""")
     live.settled()
     assert live.page.evaluate("window.sent") - before == 1
 
