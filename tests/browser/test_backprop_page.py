@@ -49,6 +49,8 @@ def test_a_prediction_opens_the_step_and_a_wrong_one_does_not(live):
     live.page.evaluate(f"window.view.go({asked[0]})")
     answer = live.widget.trace.frame(asked[0]).data["ask"]["answer"]
     assert "Predict: " in live.said() and "contributions" not in live.said()
+    arrived = live.page.locator(".md-board .gradient")
+    assert arrived.count() == asked[0] - 6               # nothing of the answer is on the board: step 7 is the first
     guess = live.page.get_by_label("your prediction")
     guess.fill(str(answer + 1))
     guess.press("Enter")

@@ -69,7 +69,10 @@ def test_playing_stops_at_the_end_and_a_second_click_does_not_stack(live):
     play.click()
     live.until(lambda: live.widget.playing)
     live.page.get_by_role("button", name="pause", exact=True).click()
-    live.press("Home", "Space", "Space", "Space")
+    assert live.page.evaluate("window.view.timer === undefined")
+    live.press("Home", "Space", "Space")
+    assert live.page.evaluate("window.view.timer === undefined")
+    live.press("Space")
     assert live.page.evaluate("window.view.timer !== undefined")
     live.until(lambda: live.widget.index == 5 and not live.widget.playing)
     assert live.page.evaluate("window.view.timer === undefined")
@@ -98,7 +101,16 @@ def test_many_changes_at_once_are_one_message(live):
         field.dispatchEvent(new Event("input", { bubbles: true }));
     })""")
     live.settled()
+    live.page.wait_for_timeout(400)                      # for messages that should not come
     assert live.page.evaluate("window.sent") - before == 1
+
+
+def test_the_stage_stays_blank_when_something_else_comes_than_the_answer(live):
+    live.page.evaluate("window.kernel = false")
+    live.page.get_by_label("start").fill("9")
+    live.page.wait_for_timeout(200)
+    live.widget.forward()
+    assert live.page.evaluate("document.querySelector('.minidl-live').classList.contains('md-stale')")
 
 
 def test_bad_input_is_explained_and_can_be_corrected(live):
