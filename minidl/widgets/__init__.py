@@ -5,6 +5,7 @@
     explore_strides      how an expression reads memory: shape, strides, offset; view or copy, and why
     play, BackpropPlayer forward, loss, backward and update, step by step in both directions
     DigitPad             draw a digit; every layer of your network lit
+    ExpressionLab        type an expression, move its numbers, see the gradient beside a finite difference
 
 Every widget can be used without a browser: `widget.forward()` takes a step, `widget.describe()` says in words what
 is to be seen, `widget.svg()` draws it. The live version needs anywidget (`pip install "minidl[lab]"`), which is
@@ -21,6 +22,7 @@ HOME = {                              # public name -> the file of minidl/widget
     "StrideExplorer": "strides",
     "explore_strides": "strides",
     "DigitPad": "digitpad",
+    "ExpressionLab": "expression_lab",
 }
 
 __all__ = list(HOME)

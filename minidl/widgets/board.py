@@ -55,7 +55,7 @@ def _box(place, tape, born):
     title = f"{place.name} {place.origin.op.symbol if place.inputs else ''}".strip()
     heat = HEAT + 8 if "heat" in value else 0
     texts = [title, value["text"], *("∂ " + short(a.total) for a in mine)]
-    width = max(54.0, max(map(text_width, texts)) + 18, 2 * HEAT + 30 if heat else 0)
+    width = max(72.0 if several else 54.0, max(map(text_width, texts)) + 18, 2 * HEAT + 30 if heat else 0)
     height = LINE * (1 + bool(title) + gradient + several) + 6 + heat
     return {"id": place.id, "title": title, "kind": place.kind, "born": born, "value": value, "grad": gradient,
             "w": math.ceil(min(width, 190.0)), "h": height, "shape": shape_text(place.shape) if place.shape else "",
@@ -155,12 +155,16 @@ def shown(figure, data):
 
 def drawn(figure, data, title, desc):
     """One frame as SVG."""
+    return document(max(figure["width"], 470), figure["height"] + LEGEND, *pieces(figure, data), title=title, desc=desc)
+
+
+def pieces(figure, data):
+    """What a picture of one frame is made of; `LEGEND` px higher than the figure."""
     boxes, edges = shown(figure, data)
     lines = [_edge_svg(edge, edges.get((edge["to"], edge["index"])), data) for edge in figure["edges"]]
     now = figure["inside"].get(data.get("now"), data.get("now"))
     marks = [_box_svg(box, *boxes[box["id"]], now) for box in figure["boxes"]]
-    return document(max(figure["width"], 470), figure["height"] + LEGEND, hatching(), *lines, *marks,
-                    _legend(figure["height"]), title=title, desc=desc)
+    return [hatching(), *lines, *marks, _legend(figure["height"])]
 
 
 def _edge_svg(edge, gradient, data):
