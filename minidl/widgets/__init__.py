@@ -23,6 +23,7 @@ HOME = {                              # public name -> the file of minidl/widget
     "explore_strides": "strides",
     "DigitPad": "digitpad",
     "ExpressionLab": "expression_lab",
+    "OptimiserRace": "race",
 }
 
 __all__ = list(HOME)
