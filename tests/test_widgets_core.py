@@ -186,6 +186,11 @@ def test_cells_mark_what_colour_alone_would_tell():
     assert sum(r.get("class") == "absent" for r in root.iter("rect")) == 1
 
 
+def test_cells_beyond_the_scale_are_marked():
+    root = ElementTree.fromstring(f"<svg>{cells([[0.5, 2.0, -3.0, 1.0]], top=1.0)}</svg>")
+    assert [t.text for t in root.iter("text")] == ["▴", "▾"]
+
+
 def test_every_public_name_is_there_and_an_unknown_one_is_explained():
     assert all(getattr(widgets, name) for name in widgets.__all__)
     with pytest.raises(AttributeError, match="the names are: .*Trace"):

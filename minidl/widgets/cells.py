@@ -10,7 +10,8 @@ HATCH = "md-cells-hatch"
 def cells(rows, x=0.0, y=0.0, cell=14.0, top=1.0, text=False, positive=False):
     """Rows of numbers as cells; a picture that has one also needs `hatching()` once.
 
-    Negative cells are hatched, NaN is ×, an infinity ∞, None an empty dotted box: nothing is told by colour alone.
+    Negative cells are hatched, NaN is ×, an infinity ∞, None an empty dotted box, and what lies beyond the scale
+    carries ▴ or ▾ (where the numbers are not written): nothing is told by colour alone.
 
     Args:
         rows: lists of numbers; NaN, infinities and None may be among them.
@@ -39,6 +40,9 @@ def _cell(value, x, y, side, top, text, positive):
              element("rect", **at, style=f"fill: var(--md-{end})", fill_opacity=round(share, 3), **frame)]
     if value < 0 and not positive:
         parts.append(element("rect", **at, fill=f"url(#{HATCH})"))
+    if not text and abs(value) > 1.01 * top:
+        parts.append(_text(theme.ABOVE if value > 0 else theme.BELOW, x, y, side, font_size=side * 0.7,
+                           style="fill: var(--md-paper)"))
     if text:
         parts.append(_text(theme.number(value), x, y, side, font_size=theme.SMALL,
                            style="fill: var(--md-paper)" if share > 0.55 else None))

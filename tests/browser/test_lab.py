@@ -57,3 +57,28 @@ def test_keys_stay_in_the_widget_and_python_hears_of_them(lab, shots):
         notebook.until(lambda: notebook.said() == "Step 4 of 10, count. 6 to go.")
         notebook.shot(shots, "countdown")
         check_what_is_left(notebook)
+
+
+def test_backprop_player(lab, shots):
+    code = ["from minidl.widgets import play", "player = play(lambda x, w: (x * w + x).tanh(), x=0.5, w=-3.0)\nplayer"]
+    with lab.opened("backprop", code) as notebook:
+        notebook.press("End")
+        assert notebook.said() == notebook.kernel("player.trace.sentence(len(player.trace) - 1)").strip("'")
+        notebook.live.get_by_label("w", exact=True).fill("2")
+        notebook.settled()
+        assert notebook.kernel("player.tape.places['n2'].value.item()") == "2.0"
+        notebook.shot(shots, "backprop")
+        check_what_is_left(notebook)
+
+
+def test_expression_lab(lab, shots):
+    code = ["from minidl.widgets import ExpressionLab", "maths = ExpressionLab('x * y', x=2.0, y=3.0)\nmaths"]
+    with lab.opened("expression", code) as notebook:
+        field = notebook.live.get_by_label("L =")
+        field.fill("x * x")
+        field.press("Enter")
+        notebook.settled()
+        assert notebook.said() == "L = x * x = 4; ∂L/∂x = 4."
+        assert notebook.kernel("maths.gradients['x']") == "4.0"
+        notebook.shot(shots, "expression")
+        check_what_is_left(notebook)

@@ -87,7 +87,8 @@ function picture(width, height, ...children) {
 }
 
 /**
- * Rows of numbers as cells. Negative ones are hatched, NaN is ×, an infinity ∞, null is an empty dotted box.
+ * Rows of numbers as cells. Negative ones are hatched, NaN is ×, an infinity ∞, null is an empty dotted box, and what
+ * lies beyond the scale carries ▴ or ▾ (where the numbers are not written).
  * options: x, y, cell (px), top (the number that gets the full colour), hatch (of the picture), text (write numbers),
  * positive (all are 0 or more: one hue), key (row, column) -> the name of the cell for focus, label (value, i, j).
  */
@@ -104,6 +105,8 @@ function cells(rows, options) {
       parts.push(s("text", { ...middle, class: "broken", "font-size": cell * 0.8 }, Number.isNaN(value) ? "×" : "∞"));
     } else {
       if (value < 0 && hatch) parts.push(s("rect", { ...at, fill: hatch }));
+      const edge = Math.abs(value) > 1.01 * top && !text; // more than the colour can tell
+      if (edge) parts.push(s("text", { ...middle, "font-size": cell * 0.7, style: "fill: var(--md-paper)" }, value > 0 ? "▴" : "▾"));
       const dark = Math.abs(value) > 0.55 * top ? "fill: var(--md-paper)" : null;
       if (text) parts.push(s("text", { ...middle, class: "small", style: dark }, number(value)));
     }
