@@ -2,6 +2,7 @@
 
     Trace                a run, frame by frame; it cannot be changed
     Widget               what all of them have in common; docs/widgets.md says how one is made
+    split_screen         one function as it runs and as it is written down; where the two part, and why
     explore_strides      how an expression reads memory: shape, strides, offset; view or copy, and why
     play, BackpropPlayer forward, loss, backward and update, step by step in both directions
     DigitPad             draw a digit; every layer of your network lit
@@ -19,6 +20,8 @@ HOME = {                              # public name -> the file of minidl/widget
     "Widget": "widget",
     "BackpropPlayer": "backprop",
     "play": "backprop",
+    "SplitScreen": "split",
+    "split_screen": "split",
     "StrideExplorer": "strides",
     "explore_strides": "strides",
     "DigitPad": "digitpad",
