@@ -7,6 +7,7 @@
     play, BackpropPlayer forward, loss, backward and update, step by step in both directions
     DigitPad             draw a digit; every layer of your network lit
     ExpressionLab        type an expression, move its numbers, see the gradient beside a finite difference
+    ConvolutionExplorer  which pixel meets which weight, what is never read, and the way back
 
 Every widget can be used without a browser: `widget.forward()` takes a step, `widget.describe()` says in words what
 is to be seen, `widget.svg()` draws it. The live version needs anywidget (`pip install "minidl[lab]"`), which is
@@ -27,6 +28,7 @@ HOME = {                              # public name -> the file of minidl/widget
     "DigitPad": "digitpad",
     "ExpressionLab": "expression_lab",
     "OptimiserRace": "race",
+    "ConvolutionExplorer": "convolution",
 }
 
 __all__ = list(HOME)
