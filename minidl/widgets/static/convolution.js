@@ -66,7 +66,7 @@ function about(view, name, place) {
 const order = (f, [o, i, j]) => (o * f.out[0] + i) * f.out[1] + j;
 
 /** The arrays of a frame; null is what is not computed yet, gradients are those that have arrived. */
-function shown(view, frame) {
+function seen(view, frame) {
   const f = view.trace.figure;
   if (frame.phase === "guess") return f;
   const last = order(f, frame.data.at);
@@ -239,7 +239,7 @@ export default widget({
     const f = view.trace.figure;
     const [chosen, back, place] = [view.model.get("chosen"), frame.phase === "backward", frame.data.at || []];
     const [name, ...where] = chosen ? chosen.split(" ").map((p, k) => (k ? Number(p) : p)) : [back ? "dy" : "y", ...place];
-    const arrays = shown(view, frame);
+    const arrays = seen(view, frame);
     const shows = Object.keys(LABELS).slice(0, { guess: 2, forward: 3 }[frame.phase]);
     const wide = Math.max(f.size[1] + 2 * f.padding[1], f.out[1], f.kernel[1]);
     const [cell, text] = cellSize(shows.map((one) => f[one]), wide, Math.min(Math.max(stage.clientWidth - 20, 240), 420));
