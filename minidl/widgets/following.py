@@ -145,11 +145,12 @@ class _Look:
 
     def __init__(self, known):
         self.known, self.ops, self.names, self.count = known, [], {}, 0
-        self.state = self._state()
+        self.state = {}
 
     def start(self, frame):
         """The function begins: its arguments are no news."""
         self.names, self.ops = {name: id(value) for name, value in frame.f_locals.items()}, []
+        self.state = self._state()
         if active.tracer is not None and active.tracer.written is None:
             active.tracer.written = []
 
@@ -185,11 +186,17 @@ class _Look:
         if old[1] != new[1]:
             yield f"∂ {name} = {'None' if x.grad is None else told(x.grad)}"
         if old[0] != new[0]:
-            yield f"{name} is now {told(x)}"
+            yield f"{name} is now {told(x) if active.tracer is None else _symbol(x.shape, x.dtype)}"
 
 
 def _bytes(x):
-    return id(x.array) if type(x.array) is Symbol else hash(np.ascontiguousarray(_host(x)).tobytes())
+    """Something that changes when the tensor does; while a graph is recorded, when its symbol does."""
+    if type(x.array) is Symbol:
+        return id(x.array.node)
+    if active.tracer is not None:
+        _, symbol, node = active.tracer.variables.get(id(x.array), (None, None, None))
+        return 0 if symbol is None or symbol.node is node else id(symbol.node)
+    return hash(np.ascontiguousarray(_host(x)).tobytes())
 
 
 def _host(x):

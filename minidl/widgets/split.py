@@ -106,9 +106,9 @@ class SplitScreen(Widget):
     def _again(self, story, compiled, kept, changed):
         """The calls after the first, until one replays."""
         for call in range(2, 5):
-            recorded, before = len(compiled.log), kept.outside()
+            recorded, before = compiled.count, kept.outside()
             run = follow(self.fn, lambda: compiled(*self.args), kept.tensors)
-            anew = len(compiled.log) > recorded
+            anew = compiled.count > recorded
             yield story.replayed(call, run, compiled, anew, changed, _news(before, kept.outside()))
             if not anew or run.error is not None:
                 return
@@ -243,7 +243,7 @@ class Story:
         """A later call with the same arguments."""
         printed = [t for _, kind, t in self.left if kind == "print"]
         if anew:
-            reasons = compiled.log[-1][1] or [compiled.last.once]
+            reasons = compiled.log[-1][-1] or [compiled.last.once]
             self.program = compiled.source.rstrip().splitlines()
             text = f"Call {call}: recorded anew, because {reasons[0]}."
         else:
