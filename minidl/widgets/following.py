@@ -194,8 +194,8 @@ def _bytes(x):
     if type(x.array) is Symbol:
         return id(x.array.node)
     if active.tracer is not None:
-        _, symbol, node = active.tracer.variables.get(id(x.array), (None, None, None))
-        return 0 if symbol is None or symbol.node is node else id(symbol.node)
+        captured = active.tracer.variables.get(id(x.array))
+        return 0 if captured is None or captured.symbol.node is captured.start else id(captured.symbol.node)
     return hash(np.ascontiguousarray(_host(x)).tobytes())
 
 
