@@ -887,7 +887,8 @@ def take_along_dim(input, indices, dim=None):
 def scatter(input, dim, index, src, *, reduce=None):
     """A copy of `input` with the numbers of `src` (or one number) put along an axis where `index` says.
 
-    With `reduce` "add" or "multiply" they are added to, or multiplied with, what stands there.
+    With `reduce` "add" or "multiply" they are added to, or multiplied with, what stands there. Without it, where two
+    numbers go to one place the last one stays; on a GPU, either.
     """
     if reduce is not None:
         src = src if isinstance(src, Tensor) else full_like(index, src, dtype=input.dtype)

@@ -84,7 +84,7 @@ FUNCTIONS = {
     "where": lambda x, y, i: md.where(x > 0, x, y),
     "mask": lambda x, y, i: x[x > 0],
     "gather": lambda x, y, i: x.gather(0, i),
-    "scatter": lambda x, y, i: x.scatter(0, i, y),
+    "scatter": lambda x, y, i: x.scatter(0, i.argsort(0), y),         # no place twice: a GPU would take either number
     "scatter_add": lambda x, y, i: x.scatter_add(0, i, y),
     "index": lambda x, y, i: x[i, 1:3],
     "rows": lambda x, y, i: x[i],

@@ -60,7 +60,8 @@ def _(a):
 @refuse_singular
 def solve(xp, a, b):
     """X with A X = B, without the inverse. (..., N, N), (..., N, K) -> (..., N, K)."""
-    return xp.linalg.solve(a, b)
+    batch = broadcast("solve", a.shape[:-2], b.shape[:-2])       # CuPy does not broadcast here
+    return xp.linalg.solve(*[xp.broadcast_to(x, (*batch, *x.shape[-2:])) for x in (a, b)])
 
 
 @solve.grad("a", "b")
