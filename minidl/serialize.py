@@ -29,7 +29,6 @@ the target therefore sees the old file or the new one, whole, even if the power 
 killed may leave its `.tmp` behind; the next save to the same target an hour later removes it.
 """
 import collections
-import hashlib
 import math
 import os
 import struct
@@ -170,12 +169,17 @@ def _aligned(n):
     return -(-n // ALIGN) * ALIGN
 
 
+def _sha256():
+    import hashlib  # here: it takes two milliseconds of every import of minidl
+    return hashlib.sha256()
+
+
 def _write_atomically(path, pieces):
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         with open(temporary, "wb") as file:
-            digest = hashlib.sha256()
+            digest = _sha256()
             for piece in pieces:
                 digest.update(piece)
                 file.write(piece)
@@ -279,7 +283,7 @@ def _check_whole(file, path):
 
 
 def _digest(file, size):
-    digest, left = hashlib.sha256(), size - DIGEST
+    digest, left = _sha256(), size - DIGEST
     file.seek(0)
     while left > 0 and (chunk := file.read(min(left, 1 << 20))):
         digest.update(chunk)

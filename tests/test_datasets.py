@@ -7,6 +7,7 @@ import shutil
 import socket
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from minidl import data
 from minidl.data import datasets
 from minidl.errors import ArgumentError, DataError, DimensionError
 
-DIGITS = datasets.FOLDER / "digits8x8.npz"
+DIGITS = Path(datasets.FOLDER) / "digits8x8.npz"
 
 
 # ---------------------------------------------------------------------- in the package

@@ -9,9 +9,8 @@ They are used alike. An item is a pair (image, label): a float32 tensor (1, H, W
     for x, y in DataLoader(MNIST10k(), batch_size=64, shuffle=True): ...      # batches
     x, y = MNIST10k().tensors()                                              # everything at once
 """
-import hashlib
 import io
-from pathlib import Path
+import os
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from .dataset import Dataset, place
 from .download import digest_of, fetch
 from .transforms import ToTensor, Transform, apply_batch
 
-FOLDER = Path(__file__).parent
+FOLDER = os.path.dirname(os.path.abspath(__file__))
 
 
 class ImageDataset(Dataset):
@@ -141,14 +140,16 @@ class Digits(ImageDataset):
 def _bundled(name, sha256):
     """The arrays of a file in the package, after a look at its digest."""
     try:
-        content = (FOLDER / name).read_bytes()
+        with open(os.path.join(FOLDER, name), "rb") as file:
+            content = file.read()
     except FileNotFoundError:
         raise DataError(message(f"{name}: this file belongs to minidl, but it is not there.",
                                 [("looked in", FOLDER)], "install minidl again.")) from None
+    import hashlib  # here, as it would be a part of every import of minidl
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise DataError(message(f"{name}: the file is damaged.",
-                                [("SHA-256", found), ("expected", sha256), ("file", FOLDER / name)],
+                                [("SHA-256", found), ("expected", sha256), ("file", os.path.join(FOLDER, name))],
                                 "install minidl again."))
     with np.load(io.BytesIO(content)) as arrays:
         return dict(arrays)
@@ -188,6 +189,7 @@ class MNIST(ImageDataset):
     timeout = 10.0
 
     def __init__(self, root, train=True, transform=None, target_transform=None, download=False):
+        from pathlib import Path
         self.root = Path(root)
         part = "train" if train else "t10k"
         images = self._read(f"{part}-images-idx3-ubyte.gz", 3, download)
@@ -250,8 +252,9 @@ def read_idx(path):
 
 
 def _unpacked(path):
-    content = Path(path).read_bytes()
-    if Path(path).suffix != ".gz":
+    with open(path, "rb") as file:
+        content = file.read()
+    if not str(path).endswith(".gz"):
         return content
     import gzip
     import zlib

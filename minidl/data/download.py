@@ -4,10 +4,8 @@ What has arrived so far lies beside the target, under its name with `.part` behi
 leaves it there, and the next attempt, today or tomorrow, asks for the rest only. The target itself appears
 only when its SHA-256 digest is right.
 """
-import hashlib
 import os
 import time
-from pathlib import Path
 
 from ..errors import DataError, message
 
@@ -37,6 +35,7 @@ def fetch(urls, path, size, sha256, timeout=10.0, limit=900.0, attempts=3, try_=
     Raises:
         DataError: no mirror has it, with the reason for each.
     """
+    from pathlib import Path  # here, as it would be a part of every import of minidl
     path = Path(path)
     part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,6 +54,7 @@ def fetch(urls, path, size, sha256, timeout=10.0, limit=900.0, attempts=3, try_=
 
 def digest_of(path):
     """The SHA-256 digest of a file, in hexadecimal."""
+    import hashlib
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
