@@ -105,6 +105,18 @@ def test_many_changes_at_once_are_one_message(live):
     assert live.page.evaluate("window.sent") - before == 1
 
 
+def test_changes_wait_for_the_answer_that_is_still_to_come_and_go_as_one(live):
+    live.page.evaluate("window.kernel = false")
+    before = live.page.evaluate("window.sent")
+    for text in ("6", "7", "8"):
+        live.page.get_by_label("start").fill(text)
+        live.page.wait_for_timeout(250)
+    assert live.page.evaluate("window.sent") - before == 1
+    live.page.evaluate("window.kernel = true; window.receive({ answer: window.view.asked })")
+    live.settled()
+    assert live.page.evaluate("window.sent") - before == 2 and live.widget.start == 8
+
+
 def test_the_stage_stays_blank_when_something_else_comes_than_the_answer(live):
     live.page.evaluate("window.kernel = false")
     live.page.get_by_label("start").fill("9")

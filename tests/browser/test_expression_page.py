@@ -41,4 +41,4 @@ def test_a_mistake_blanks_graph_and_table_and_is_explained(live):
     field.press("Enter")
     live.settled()
     assert "two stars" in live.page.locator(".md-error").text_content()
-    assert live.page.evaluate("getComputedStyle(document.querySelector('.md-table')).opacity") == "0.25"
+    live.page.wait_for_function("getComputedStyle(document.querySelector('.md-table')).opacity === '0.25'")

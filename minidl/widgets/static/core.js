@@ -150,7 +150,7 @@ const PATIENCE = 8000; // ms until we say that no kernel answers
 /** One widget on the page. What a widget's own code may use is listed in docs/widgets.md. */
 class View {
   constructor(spec, model, el) {
-    Object.assign(this, { spec, model, el, pending: {}, offs: [], opened: false, key: null, textual: false });
+    Object.assign(this, { spec, model, el, pending: {}, offs: [], opened: false, key: null, textual: false, asked: 0 });
     this.calm = matchMedia("(prefers-reduced-motion: reduce)");
     this.trace = traceOf(model);
     this.index = model.get("index") || 0;
@@ -367,24 +367,35 @@ class View {
     this.stale = true;
     this.root.classList.add("md-stale");
     this.stage.setAttribute("aria-busy", "true");
+    if (delay < 100 && this.sending) return; // a slider on its way: answers while it moves
     clearTimeout(this.sending);
     this.sending = setTimeout(() => this.send(), delay);
   }
 
+  /** Send what has piled up; while an answer is still to come it waits, so that a slow kernel is not buried. */
   send() {
+    this.sending = undefined;
+    if (!Object.keys(this.pending).length) return;
+    this.queued = this.asked > (this.model.get("answer") || 0);
+    if (this.queued) return;
     for (const [name, value] of Object.entries(this.pending)) this.model.set(name, value);
     this.pending = {};
     this.asked = (this.model.get("request") || 0) + 1;
     this.model.set("request", this.asked);
     this.model.save_changes();
     clearTimeout(this.waiting);
-    this.waiting = setTimeout(() => this.complain("No answer from the kernel. Is it running? Run the cell again."), PATIENCE);
+    this.waiting = setTimeout(() => {
+      this.asked = 0; // given up; the next change is sent at once
+      this.complain("No answer from the kernel. Is it running? Run the cell again.");
+    }, PATIENCE);
   }
 
   /** An answer has come. It counts if it is one to our latest change. */
   settle() {
-    if (!this.stale || Object.keys(this.pending).length || this.model.get("answer") < this.asked) return;
+    if (this.model.get("answer") < this.asked) return;
     clearTimeout(this.waiting);
+    if (this.queued) return this.send();
+    if (!this.stale || Object.keys(this.pending).length) return;
     this.stale = false;
     this.stage.removeAttribute("aria-busy");
     this.complain();
@@ -419,7 +430,7 @@ class View {
     input.addEventListener(type === "text" ? "change" : "input", () => {
       if (type === "range") shown.textContent = number(read());
       if (type === "number" && input.value === "") return;
-      this.edit(send(read()));
+      this.edit(send(read()), type === "range" ? 40 : 150);
     });
     this.on(name, write);
     write();
