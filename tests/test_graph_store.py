@@ -250,3 +250,45 @@ def test_a_size_that_is_more_than_arithmetic_is_refused(tmp_path, text):
                                   "max(n0 - min(1, n0), 0)", "min(n0, 4)"])
 def test_arithmetic_is_let_through(text):
     assert harmless(text) == text
+
+
+# ---------------------------------------------------------------------- written with compiled kernels, read without
+PLAIN_CHILD = """
+import sys
+sys.modules["numba"] = None                            # as if it were not installed
+import numpy as np
+import minidl as md
+saved, feeds = md.graph.load(sys.argv[1]), dict(np.load(sys.argv[2]))
+np.savez(sys.argv[3], *[y.numpy() for y in saved.run(["out", "loss", "slope"], feeds)])
+"""
+
+
+def test_a_graph_that_was_built_with_compiled_kernels_loads_everywhere(tmp_path):
+    pytest.importorskip("numba")
+    md.manual_seed(0)
+    layer, feed = nn.LSTM(4, 3), {"x": np.random.default_rng(0).standard_normal((5, 2, 4)).astype(np.float32)}
+    with md.use_kernels("numba"):
+        builder = G.Builder()
+        with builder.as_default():
+            x = G.placeholder((5, 2, 4), md.float32, "x")
+            out = layer(x)[0]
+            loss = (out * out).sum()
+            (slope,) = G.gradients(loss, [layer.weight_hh_l0])
+        session = G.Session(builder)
+        G.save(tmp_path / "g.md", {"out": out, "loss": loss, "slope": slope}, session)
+        here = session.run([out, loss, slope], feed)
+    files = [str(tmp_path / n) for n in ("g.md", "feeds.npz", "out.npz")]
+    np.savez(files[1], **feed)
+    subprocess.run([sys.executable, "-c", PLAIN_CHILD, *files], check=True, cwd="/",
+                   env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1]), "MINIDL_KERNELS": ""})
+    all_same(list(np.load(files[2]).values()), here)
+    assert all(not str(d.get("op")).endswith("scan_grad") for d in walk(load_checkpoint(files[0])))
+
+
+def test_a_step_that_only_compiled_kernels_have_is_refused(tmp_path, monkeypatch):
+    builder = G.Builder()
+    with builder.as_default():
+        y = G.placeholder((2,), md.float64, "x").exp()
+    monkeypatch.setattr(md.ops.exp, "__module__", "minidl.kernels.of_tomorrow")
+    with pytest.raises(CheckpointError, match="'exp' needs compiled kernels"):
+        G.save(tmp_path / "g.md", {"y": y}, G.Session(builder))

@@ -147,7 +147,8 @@ class Graph:
                 raise TraceError(message(f"graph: {names[node]} = {node.name} does not have the shape or dtype that "
                                          "its inputs give it.", [("recorded", *_both(node.shape, node.dtype)),
                                                                  ("by its rules", *_both(*found))]))
-            _check_sizes(node, names, open_examples)
+            if open_examples:
+                _check_sizes(node, names, open_examples)
         for u in self.updates:
             if getattr(u.value, "shape", ()) != u.target.shape:
                 raise TraceError(message(f"graph: the update of {names[u.target]} has another shape.",

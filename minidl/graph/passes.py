@@ -25,7 +25,8 @@ def optimise(graph, passes=None):
     for _ in range(10):
         before = _outline(graph)
         for change in passes or PASSES:
-            graph = change(graph).check()
+            new = change(graph)
+            graph = graph if new is graph else new.check()
         if _outline(graph) == before:
             return graph
     return graph

@@ -7,6 +7,7 @@ import ast
 
 import numpy as np
 
+from .. import kernels, ops
 from ..errors import ArgumentError, CheckpointError, FeedError, MinidlError, message
 from ..primitive import registry
 from ..random import Generator
@@ -19,7 +20,7 @@ from .ir import Graph, Update
 from .memory import WINDOW
 from .passes import optimise
 from .session import Initializer, Operation, _node, fitted, results
-from .symbols import PLACEHOLDER, SCALAR, VARIABLE, Share, Size, new_node, source_node
+from .symbols import PLACEHOLDER, SCALAR, VARIABLE, Share, Size, Symbol, new_node, source_node
 from .trace import paused
 
 FORMAT = "minidl graph 1"
@@ -50,7 +51,7 @@ def save(path, fetches, session):
     inputs = [n for n in session.builder.tracer.inputs if n in set(plain.nodes)]
     draws = [d for d in session.builder.tracer.draws if d in set(plain.nodes)]
     with paused():
-        graph = optimise(Graph(inputs, list(outs.values()), updates, draws))
+        graph = optimise(portable(optimise(Graph(inputs, list(outs.values()), updates, draws))).check())
     counts, start = {}, 0
     for name, us in operations.items():
         counts[name] = [start, start + len(us)]
@@ -62,11 +63,45 @@ def save(path, fetches, session):
                      "operations": counts}, path)
 
 
+def portable(graph):
+    """A pass for files: steps that only compiled kernels have are written in ops that every minidl has.
+
+    Raises:
+        CheckpointError: there is a step for which that is not known.
+    """
+    def rule(node, inputs):
+        if node.op.__module__.split(".")[:2] != KERNELS:
+            return None
+        if node.name not in PORTABLE:
+            raise CheckpointError(message(f"graph.save: the step {node.name!r} needs compiled kernels.", try_=
+                                          'with md.use_kernels("numpy"): ... around what builds the graph.'))
+        return PORTABLE[node.name](*[Symbol(x) if isinstance(x, Node) else x for x in inputs]).node
+    return graph.rewritten("portable", rule)
+
+
+def _lstm_scan_grad(*inputs):
+    """The gradients of the sums, of the first h and of the first c, one behind the other; see numba_kernels.py."""
+    *slopes, log, w, h, c = inputs
+    part = log.shape[1:]
+    g = ops.concat(*[ops.reshape(ops.expand(x, shape=part), shape=(1, *part)) for x in slopes], dim=0)
+    dz, _, dh, dc = plain_rule("lstm_scan")(g, log, w, h, c, None)
+    return ops.concat(*[ops.reshape(x, shape=(-1, *h.shape)) for x in (dz, dh, dc)], dim=0)
+
+
+def plain_rule(name):
+    """The gradient rule of an op as it is written, whatever kernels are in use."""
+    return kernels._rules[name][2]
+
+
+KERNELS, PORTABLE = ["minidl", "kernels"], {"lstm_scan_grad": _lstm_scan_grad}
+
+
 class _Writer:
     """A Graph as plain dicts, lists, numbers and arrays."""
 
-    def __init__(self, values, numbers):
+    def __init__(self, values, numbers, generators=None):
         self.values, self.numbers, self.place = values, numbers, {}
+        self.generators = {} if generators is None else generators             # id -> number in the file
 
     def graph(self, graph):
         """All Nodes, each with the places of its inputs."""
@@ -108,9 +143,10 @@ class _Writer:
         if x is Ellipsis:
             return {"ellipsis": True}
         if isinstance(x, Generator):
-            return {"generator": x.get_state()}
+            return {"generator": x.get_state(), "number": self.generators.setdefault(id(x), len(self.generators))}
         if isinstance(x, Part):
-            return {"part": _Writer(self.values, self.numbers).graph(x.graph), "places": list(x.places)}
+            inner = _Writer(self.values, self.numbers, self.generators)
+            return {"part": inner.graph(x.graph), "places": list(x.places)}
         if x is None or isinstance(x, (bool, int, float, str)):
             return x
         raise CheckpointError(message("graph.save: a step has a setting that cannot be saved.",
@@ -211,6 +247,9 @@ class Saved:
 class _Reader:
     """Dicts, lists, numbers and arrays as a Graph."""
 
+    def __init__(self, generators=None):
+        self.generators = {} if generators is None else generators             # number in the file -> Generator
+
     def graph(self, data):
         """All Nodes, in order."""
         self.nodes, self.names = [], set()
@@ -258,11 +297,11 @@ class _Reader:
         if "dtype" in x:
             return np.dtype(x["dtype"])
         if "generator" in x:
-            generator = Generator(0)
+            generator = self.generators.setdefault(int(x["number"]), Generator(0))      # shared as it was
             generator.set_state(x["generator"])
             return generator
         if "part" in x:
-            return Part(_Reader().graph(x["part"]), tuple(x["places"]))
+            return Part(_Reader(self.generators).graph(x["part"]), tuple(x["places"]))
         return Ellipsis
 
 
