@@ -273,8 +273,11 @@ def test_a_graph_that_was_built_with_compiled_kernels_loads_everywhere(tmp_path)
             x = G.placeholder((5, 2, 4), md.float32, "x")
             out = layer(x)[0]
             loss = (out * out).sum()
-            (slope,) = G.gradients(loss, [layer.weight_hh_l0])
+            loss.backward()                            # this writes the step that only the kernels have
+            slope = layer.weight_hh_l0.grad
         session = G.Session(builder)
+        if not any(n.op.__module__.startswith("minidl.kernels") for n in G.Graph([], [slope.array.node]).steps):
+            pytest.skip("the kernels have no step of their own for this")
         G.save(tmp_path / "g.md", {"out": out, "loss": loss, "slope": slope}, session)
         here = session.run([out, loss, slope], feed)
     files = [str(tmp_path / n) for n in ("g.md", "feeds.npz", "out.npz")]

@@ -85,7 +85,8 @@ def _lstm_scan_grad(*inputs):
     part = log.shape[1:]
     g = ops.concat(*[ops.reshape(ops.expand(x, shape=part), shape=(1, *part)) for x in slopes], dim=0)
     dz, _, dh, dc = plain_rule("lstm_scan")(g, log, w, h, c, None)
-    return ops.concat(*[ops.reshape(x, shape=(-1, *h.shape)) for x in (dz, dh, dc)], dim=0)
+    rows = [ops.reshape(dz, shape=(4 * part[0], *h.shape)), *[ops.reshape(x, shape=(1, *h.shape)) for x in (dh, dc)]]
+    return ops.concat(*rows, dim=0)
 
 
 def plain_rule(name):
