@@ -571,3 +571,9 @@ def test_every_name_of_viz_is_there_and_nothing_is_loaded_before():
     code = f"import sys, minidl; print([m for m in sys.modules if m.startswith({packages})])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]" and md.viz is viz
+
+
+@needs_dot
+def test_what_dot_draws_is_measured_in_px_and_shrinks_with_the_page():
+    head = re.search(r"<svg[^>]*>", draw(scalars()[0], engine="dot").svg)[0]
+    assert re.search(r' width="\d+"', head) and "pt" not in head and "max-width: 100%" in head

@@ -2,7 +2,7 @@
 import shutil
 from html import escape
 
-from .theme import KINDS, THEMES
+from .theme import BODY, KINDS, SMALL, THEMES
 
 FONT = "Helvetica,Arial,sans-serif"
 
@@ -15,11 +15,12 @@ def dot_text(view, theme="light"):
         theme: "light" or "dark".
     """
     colours = THEMES[theme]
-    lines = ["digraph {", f'  graph [rankdir=LR bgcolor="{colours.paper}" fontname="{FONT}" fontsize=11 '
+    lines = ["digraph {", f'  graph [rankdir=LR bgcolor="{colours.paper}" fontname="{FONT}" fontsize={BODY} '
              f'fontcolor="{colours.muted}" color="{colours.line}" ranksep=0.45 nodesep=0.2{_note(view)}]',
-             f'  node [fontname="{FONT}" fontsize=11 color="{colours.ink}" fontcolor="{colours.ink}" '
+             f'  node [fontname="{FONT}" fontsize={BODY} color="{colours.ink}" fontcolor="{colours.ink}" '
              'margin="0.09,0.05" height=0.3 width=0.3]',
-             f'  edge [color="{colours.line}" fontcolor="{colours.muted}" fontname="{FONT}" fontsize=9 arrowsize=0.6]']
+             f'  edge [color="{colours.line}" fontcolor="{colours.muted}" fontname="{FONT}" fontsize={SMALL} '
+             'arrowsize=0.6]']
     lines += [_node(item, colours) for item in view.items]
     for k, group in enumerate(view.groups):
         members = " ".join(quoted(m) for m in group.members)

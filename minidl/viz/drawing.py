@@ -284,15 +284,18 @@ def _closed(view, modules, depth):
 # ---------------------------------------------------------------------- what dot makes, in our colours
 def _fits(text):
     """Whether a notebook shows it without making its text smaller; our own layout begins new lines instead."""
-    return float(re.search(r'<svg width="([\d.]+)', text)[1]) <= WIDEST
+    return float(re.search(r'<svg width="([\d.]+)', text)[1]) <= WIDEST        # a point is a pixel: see _themed
+
+
+FLUID = "max-width: 100%; height: auto;"
 
 
 def _themed(text, view, theme):
     """SVG by `dot` with a title, a description, and colours that follow the reader's theme."""
-    text = text[text.index("<svg"):]
+    text = re.sub(r'(width|height)="([\d.]+)pt"', r'\1="\2"', text[text.index("<svg"):], count=2)
     rules = [] if theme else [
         f'svg.minidl [{what}="{colour.lower()}"] {{ {what}: var(--md-{name.replace("_", "-")}) }}'
         for what in ("fill", "stroke") for name, colour in asdict(LIGHT).items() if isinstance(colour, str)]
     sheet = element("style", css("svg.minidl") + "\n" + "\n".join(rules))
     head = f"{element('title', view.title)}{element('desc', view.describe())}{sheet if not theme else ''}"
-    return re.sub(r"<svg\b([^>]*)>", lambda m: f'<svg role="img" class="minidl"{m[1]}>{head}', text, count=1)
+    return text.replace("<svg", f'<svg role="img" class="minidl" style="{FLUID}"', 1).replace(">", f">{head}", 1)
