@@ -204,6 +204,19 @@ class Notebook:
         for key in keys:
             self.page.keyboard.press(key)
 
+    def drag_slider(self, label, share):
+        """Drag the knob of a slider to a share of its way."""
+        slider = self.live.get_by_label(label, exact=True)
+        slider.scroll_into_view_if_needed()
+        low, high, now = slider.evaluate("(s) => [Number(s.min), Number(s.max), Number(s.value)]")
+        box, knob = slider.bounding_box(), 16
+        x, y = box["x"] + knob / 2, box["y"] + box["height"] / 2
+        way = box["width"] - knob
+        self.page.mouse.move(x + way * (now - low) / (high - low), y)
+        self.page.mouse.down()
+        self.page.mouse.move(x + way * share, y, steps=5)
+        self.page.mouse.up()
+
     def said(self):
         """The line that a screen reader reads out."""
         return self.live.locator(".md-said").text_content()

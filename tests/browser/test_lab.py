@@ -1,4 +1,9 @@
-"""The widgets in JupyterLab: each runs, answers to keys and pointer, shows the right numbers, and leaves a picture."""
+"""The widgets in JupyterLab: each runs, answers to keys and pointer, shows the right numbers, and leaves a picture.
+
+What is run are the cells of notebooks/gallery.ipynb, by their ids; the numbers that are expected come from elsewhere.
+"""
+import nbformat
+import numpy as np
 import pytest
 
 pytest.importorskip("anywidget", reason='needs anywidget: pip install "minidl[lab]"')
@@ -7,7 +12,11 @@ pytest.importorskip("nbconvert", reason='needs nbconvert: pip install "minidl[br
 
 import nbconvert
 
-from tests.browser.lab import Lab, serving
+import minidl as md
+from minidl.nn import functional as F
+from tests.browser.lab import ROOT, Lab, serving
+
+GALLERY = {cell.id: cell.source for cell in nbformat.read(ROOT / "notebooks" / "gallery.ipynb", as_version=4).cells}
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +27,16 @@ def lab(browser, tmp_path_factory):
         lab = Lab(browser, address, folder)
         yield lab
         lab.page.close()
+
+
+def shown(lab, name, *before):
+    """A notebook with one widget of the gallery, and the cells that it needs. In the kernel the widget is `_`."""
+    return lab.opened(name.replace("-", "_"), [GALLERY[cell] for cell in ("imports", *before, name)])
+
+
+def float_of(text):
+    """A number as the page writes it."""
+    return float(text.replace("\N{MINUS SIGN}", "-"))
 
 
 def check_what_is_left(notebook):
@@ -59,26 +78,146 @@ def test_keys_stay_in_the_widget_and_python_hears_of_them(lab, shots):
         check_what_is_left(notebook)
 
 
-def test_backprop_player(lab, shots):
-    code = ["from minidl.widgets import play", "player = play(lambda x, w: (x * w + x).tanh(), x=0.5, w=-3.0)\nplayer"]
-    with lab.opened("backprop", code) as notebook:
+def test_stride_explorer_reads_memory_as_numpy_does(lab, shots):
+    with shown(lab, "stride-explorer") as notebook:
+        entries = """view.items().filter((i) => i.dataset.key.startsWith("v"))
+            .map((i) => Number(i.querySelector("text").textContent))"""
         notebook.press("End")
-        assert notebook.said() == notebook.kernel("player.trace.sentence(len(player.trace) - 1)").strip("'")
-        notebook.live.get_by_label("w", exact=True).fill("2")
+        assert notebook.view(entries) == np.arange(12).reshape(3, 4).T[::2, None].ravel().tolist()
+        field = notebook.live.get_by_label("expression")
+        field.fill("x[::-1, 1:3]")
+        field.press("Enter")
         notebook.settled()
-        assert notebook.kernel("player.tape.places['n2'].value.item()") == "2.0"
-        notebook.shot(shots, "backprop")
+        notebook.press("End")
+        assert notebook.view(entries) == np.arange(12).reshape(3, 4)[::-1, 1:3].ravel().tolist()
+        notebook.live.locator('[data-key="v0,1"]').click()
+        assert "= 10." in notebook.live.locator(".md-pinned").text_content()
+        assert notebook.kernel("_.expression") == "x[::-1, 1:3]"
+        notebook.shot(shots, "stride_explorer")
         check_what_is_left(notebook)
 
 
-def test_expression_lab(lab, shots):
-    code = ["from minidl.widgets import ExpressionLab", "maths = ExpressionLab('x * y', x=2.0, y=3.0)\nmaths"]
-    with lab.opened("expression", code) as notebook:
+def test_backprop_player_shows_the_gradients_that_are_computed(lab, shots):
+    def gradients(**numbers):
+        leaves = {name: md.tensor(x, dtype=md.float64, requires_grad=True) for name, x in numbers.items()}
+        x, w = leaves["x"], leaves["w"]
+        found = md.autograd.grad((x * w + x).tanh() * x, [x, w])
+        return [pytest.approx(g.item(), rel=1e-5) for g in found]
+
+    def on_screen():
+        labels = notebook.labels()
+        return [float_of(labels[key].split("\N{PARTIAL DIFFERENTIAL} ")[1].split(",")[0].split(";")[0])
+                for key in ("n1", "n2")]
+
+    with shown(lab, "backprop-player") as notebook:
+        notebook.press("End", "ArrowLeft", "ArrowRight")
+        assert notebook.said() == notebook.kernel("player.trace.sentence(len(player.trace) - 1)")
+        assert on_screen() == gradients(x=0.5, w=-3.0)
+        notebook.live.get_by_label("w", exact=True).fill("2")
+        notebook.settled()
+        notebook.drag_slider("step", 1.0)
+        assert on_screen() == gradients(x=0.5, w=2.0)
+        notebook.shot(shots, "backprop_player")
+        check_what_is_left(notebook)
+
+
+def test_expression_lab_follows_a_formula_and_a_slider(lab, shots):
+    with shown(lab, "expression-lab") as notebook:
         field = notebook.live.get_by_label("L =")
         field.fill("x * x")
         field.press("Enter")
         notebook.settled()
-        assert notebook.said() == "L = x * x = 4; ∂L/∂x = 4."
-        assert notebook.kernel("maths.gradients['x']") == "4.0"
-        notebook.shot(shots, "expression")
+        assert notebook.said() == "L = x * x = 1; ∂L/∂x = 2."
+        slider = notebook.live.get_by_label("x, slider")
+        slider.focus()
+        slider.press("ArrowRight")
+        notebook.settled()
+        x = float(notebook.kernel("maths.values['x']"))
+        assert x > 1 and float(notebook.kernel("maths.gradients['x']")) == pytest.approx(2 * x)
+        notebook.shot(shots, "expression_lab")
+        check_what_is_left(notebook)
+
+
+def test_split_screen_has_one_clock_and_a_question(lab, shots):
+    with shown(lab, "split-screen") as notebook:
+        notebook.press("ArrowRight")
+        value = f"[[{0.5 * np.tanh(1):.3g}"
+        assert value in notebook.live.locator(".dynamic").inner_text()
+        assert "symbol float32 (2, 2)" in notebook.live.locator(".static").inner_text()
+        assert value not in notebook.live.locator(".static").inner_text()
+        notebook.shot(shots, "split_screen")
+        notebook.press("End")
+        notebook.live.get_by_label("hit or retrace?").select_option("retrace")
+        notebook.settled()
+        assert "Right. Retrace" in notebook.said()
+        check_what_is_left(notebook)
+
+
+def test_convolution_explorer_sums_what_is_clicked(lab, shots):
+    def on_screen(name, shape):
+        labels = notebook.labels()
+        keys = (" ".join([name, *map(str, place)]) for place in np.ndindex(shape))
+        totals = (labels[key].rstrip(".").split(". ")[0].split(":")[0].split(" = ")[-1] for key in keys)
+        return np.reshape([float_of(total) for total in totals], shape)
+
+    with shown(lab, "convolution-explorer") as notebook:
+        for stride in (2, 1):
+            notebook.live.get_by_label("stride, vertical").fill(str(stride))
+            notebook.settled()
+            notebook.press("End")
+            figure = notebook.view("view.trace.figure")
+            assert figure["stride"] == [stride, 2]
+            x, w, dy = (md.tensor(np.array(figure[name], dtype=float), requires_grad=True) for name in ("x", "w", "dy"))
+            y = F.conv2d(x[None], w, stride=(stride, 2))[0]
+            (dx,) = md.autograd.grad((y * dy).sum(), [x])
+            np.testing.assert_array_equal(on_screen("y", y.shape), y.detach().numpy())
+            np.testing.assert_array_equal(on_screen("dx", dx.shape), dx.numpy())
+        notebook.live.locator('[data-key="x 0 2 2"]').click()
+        assert "x[0, 2, 2]" in notebook.live.locator(".md-sum").text_content()
+        notebook.shot(shots, "convolution_explorer")
+        check_what_is_left(notebook)
+
+
+def test_optimiser_race_is_run_again_from_where_the_start_is_dragged_to(lab, shots):
+    with shown(lab, "optimiser-race") as notebook:
+        before = notebook.view("view.frame.data.lanes[0].place")
+        circle = notebook.live.locator('[data-key="start"] circle').bounding_box()
+        x, y = circle["x"] + circle["width"] / 2, circle["y"] + circle["height"] / 2
+        notebook.page.mouse.move(x, y)
+        notebook.page.mouse.down()
+        notebook.page.mouse.move(x + 60, y - 20, steps=3)
+        notebook.page.mouse.up()
+        notebook.until(lambda: notebook.view("view.frame.data.lanes[0].place") != before)
+        notebook.settled()
+        notebook.press("Home")
+        place = np.array(notebook.view("view.frame.data.lanes[0].place"))
+        notebook.press(*["ArrowRight"] * 4)
+        c, s = np.cos(0.5), np.sin(0.5)
+        turned = np.array([[c, s], [-s, c]])
+        curved = turned.T @ np.diag([1, 20]) @ turned                # the quadratic, from its definition
+        for _ in range(4):
+            place = place - 0.08 * curved @ place                    # SGD
+        assert notebook.view("view.frame.data.lanes[0].place") == pytest.approx(place.tolist(), rel=2e-3)
+        notebook.press("End")
+        notebook.shot(shots, "optimiser_race")
+        check_what_is_left(notebook)
+
+
+def test_digit_pad_answers_what_the_model_answers(lab, shots):
+    with shown(lab, "digit-pad", "draw-module", "train-net") as notebook:
+        first = notebook.live.locator(".md-first")
+        chosen = "net(digits_test[:1]).argmax().item()"
+        notebook.kernel("globals().update(digits_test=md.data.MNIST10k(train=False).tensors()[0])")
+        assert f"class {notebook.kernel(chosen)}:" in first.get_attribute("aria-label")
+        notebook.live.get_by_role("button", name="clear").click()
+        notebook.settled()
+        box = notebook.live.locator(".md-pad").bounding_box()
+        notebook.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.15)
+        notebook.page.mouse.down()
+        notebook.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.85, steps=8)
+        notebook.page.mouse.up()
+        notebook.until(lambda: notebook.view("view.pad.timer === undefined && !view.stale"))
+        assert notebook.kernel("sum(pad.pixels) > 0") == "True"
+        assert "class 1:" in first.get_attribute("aria-label")
+        notebook.shot(shots, "digit_pad")
         check_what_is_left(notebook)
