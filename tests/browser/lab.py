@@ -198,8 +198,8 @@ class Notebook:
         return self.live.evaluate(f"(root) => {{ const view = root.parentElement.view; return {script}; }}")
 
     def press(self, *keys):
-        """Press keys with the focus on the figure, unless it is in the widget already."""
-        if not self.page.evaluate("document.activeElement.closest('.minidl-live') !== null"):
+        """Press keys with the focus on the figure, unless it is inside of it already."""
+        if not self.page.evaluate("document.activeElement.closest('.md-stage') !== null"):
             self.live.locator(".md-stage").focus()
         for key in keys:
             self.page.keyboard.press(key)

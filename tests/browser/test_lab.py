@@ -191,7 +191,7 @@ def test_optimiser_race_is_run_again_from_where_the_start_is_dragged_to(lab, sho
         notebook.settled()
         notebook.press("Home")
         place = np.array(notebook.view("view.frame.data.lanes[0].place"))
-        notebook.press(*["ArrowRight"] * 4)
+        notebook.press("Escape", *["ArrowRight"] * 4)
         c, s = np.cos(0.5), np.sin(0.5)
         turned = np.array([[c, s], [-s, c]])
         curved = turned.T @ np.diag([1, 20]) @ turned                # the quadratic, from its definition
