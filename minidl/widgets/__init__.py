@@ -8,6 +8,7 @@
     DigitPad             draw a digit; every layer of your network lit
     ExpressionLab        type an expression, move its numbers, see the gradient beside a finite difference
     ConvolutionExplorer  which pixel meets which weight, what is never read, and the way back
+    GateConsole          the gates of your own LSTM or GRU, with a hand on them, and the gradient through time
 
 Every widget can be used without a browser: `widget.forward()` takes a step, `widget.describe()` says in words what
 is to be seen, `widget.svg()` draws it. The live version needs anywidget (`pip install "minidl[lab]"`), which is
@@ -29,6 +30,7 @@ HOME = {                              # public name -> the file of minidl/widget
     "ExpressionLab": "expression_lab",
     "OptimiserRace": "race",
     "ConvolutionExplorer": "convolution",
+    "GateConsole": "gates",
 }
 
 __all__ = list(HOME)
