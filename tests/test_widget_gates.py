@@ -1,4 +1,4 @@
-"""The gate console without a page: its gates beside the layers, held ones beside NumPy, gradients beside differences."""
+"""The gate console without a page: its gates beside the layer, held ones beside NumPy, gradients beside differences."""
 import math
 from xml.etree import ElementTree
 
