@@ -336,7 +336,8 @@ class GateConsole(Widget):
         names = [*letters, f"d{state}", "carried", "past", "direct"]
         figure = {
             "kind": self._layer.kind, "gates": GATES[self._layer.kind], "states": self._layer.state_names[::-1],
-            "state": state, "says": {gate: says.capitalize() for gate, says in SAYS.items()}, "labels": self._labels, "order": order, "facts": self._facts(v),
+            "state": state, "says": {gate: says.capitalize() for gate, says in SAYS.items()},
+            "labels": self._labels, "order": order, "facts": self._facts(v),
             "series": {name: rounded(v[name], 5) for name in names},
             "before": {name: rounded(v["before"][name], 5) for name in letters} if "before" in v else None,
             "held": {gate: self._held_at(gate) for gate in GATES[self._layer.kind]},
