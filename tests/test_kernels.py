@@ -54,22 +54,23 @@ def numba():
 
 
 def test_off_means_that_nothing_is_left(numba):
-    rules = {name: registry[name].rules["xs"].function for name in ("lstm_scan",)}
+    rules = {name: registry[name].rules["xs"].function for name in ("lstm_scan", "gru_scan")}
     md.use_kernels("numpy")
     assert md.backend.cpu.kernels == shared.TABLE
-    assert registry["lstm_scan"].rules["xs"].function is not rules["lstm_scan"]
+    assert all(registry[name].rules["xs"].function is not rules[name] for name in rules)
     md.use_kernels("numba")
-    assert registry["lstm_scan"].rules["xs"].function is rules["lstm_scan"]
+    assert all(registry[name].rules["xs"].function is rules[name] for name in rules)
 
 
 # ---------------------------------------------------------------------- every op of the table, on all its samples
-OVERRIDDEN = ("max_pool2d", "max_pool2d_unpool", "lstm_scan", "cross_entropy", "cross_entropy_slopes")
+OVERRIDDEN = ("max_pool2d", "max_pool2d_unpool", "lstm_scan", "gru_scan", "cross_entropy",
+              "cross_entropy_slopes")
 samples = pytest.mark.parametrize("base", [s for s in TABLE if s.name in OVERRIDDEN], ids=str)
 
 
 def test_the_list_above_is_the_table(numba):
     ours = {name for name, f in md.backend.cpu.kernels.items() if f is not shared.TABLE.get(name)}
-    assert set(OVERRIDDEN) == ours - {"lstm_scan_grad"}
+    assert set(OVERRIDDEN) == ours - {"lstm_scan_grad", "gru_scan_grad"}
 
 
 def value_and_gradients(sample, dtype):
@@ -171,18 +172,22 @@ def cnn():
 
 
 class Last(nn.Module):
-    """The last state of an LSTM into a dense layer."""
+    """The output of a recurrent layer's last step into a dense layer."""
 
-    def __init__(self):
+    def __init__(self, layer):
         super().__init__()
-        self.lstm, self.head = nn.LSTM(5, 16), nn.Linear(16, 3)
+        self.layer, self.head = layer, nn.Linear(16, 3)
 
     def forward(self, x):
-        return self.head(self.lstm(x)[1][0][-1])
+        return self.head(self.layer(x)[0][-1])
 
 
 def lstm():
-    return Last(), (7, 16, 5)
+    return Last(nn.LSTM(5, 16)), (7, 16, 5)
+
+
+def gru():
+    return Last(nn.GRU(5, 16)), (7, 16, 5)
 
 
 def losses(make, wrapped, dtype, optimizer):
@@ -206,7 +211,7 @@ def losses(make, wrapped, dtype, optimizer):
     return found + [p.detach().numpy().copy() for p in model.parameters()]
 
 
-@pytest.mark.parametrize("make", [mlp, cnn, lstm])
+@pytest.mark.parametrize("make", [mlp, cnn, lstm, gru])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("optimizer", [lambda p: md.optim.SGD(p, lr=0.1, momentum=0.9), lambda p: md.optim.Adam(p)],
                          ids=["SGD", "Adam"])

@@ -13,7 +13,8 @@ from .. import ops
 from ..ops.conv import batch_first
 from ..ops.pool import laid_out_like, pooled_size
 from ..ops.recurrent import before_each_step, parts, weight_gradient
-from ..ops.shape import reshape
+from ..ops.reduce import sum as reduce_sum
+from ..ops.shape import concat, reshape
 from ..primitive import primitive, registry
 from ..tensor import Tensor
 from .shared import TABLE as SHARED
@@ -319,4 +320,126 @@ def fast_rule(g, out, w, h, c, mask):
     return dz, weight_gradient(dz, before_each_step(h, out[5])), found[4 * steps], found[4 * steps + 1]
 
 
-RULES = {"lstm_scan": (("xs", "w", "h", "c"), fast_rule, rule)}
+# ---------------------------------------------------------------------- the same for the GRU
+@compiled(cache=False)
+def gru_forward(xs, wt, b, first_h, log, start, stop):
+    """Some sequences of a batch, all steps. xs (3, T, N, H), wt (H, 3 H), log (5, T, N, H) as in ops/recurrent.py."""
+    steps, size, count = xs.shape[1], xs.shape[3], stop - start
+    product, h = np.empty((count, 3 * size), f4), first_h[start:stop]
+    for t in range(steps):
+        sgemm(101, 111, 111, count, 3 * size, size, f4(1), h.ctypes.data, size, wt.ctypes.data, 3 * size, f4(0),
+              product.ctypes.data, 3 * size)
+        for r in range(count):
+            row, p, before = start + r, product[r], h[r]
+            xr, xz, xn = xs[0, t, row], xs[1, t, row], xs[2, t, row]
+            reset, z, n, q, new = log[0, t, row], log[1, t, row], log[2, t, row], log[3, t, row], log[4, t, row]
+            for k in range(size):
+                gr, gz, inside = sigmoid(p[k] + xr[k]), sigmoid(p[size + k] + xz[k]), p[2 * size + k] + b[k]
+                gn = tanh(xn[k] + gr * inside)
+                reset[k], z[k], n[k], q[k], new[k] = gr, gz, gn, inside, (f4(1) - gz) * gn + gz * before[k]
+        h = log[4, t, start:stop]
+
+
+@compiled(cache=False)
+def gru_backward(gates, gh, log, w, first_h, out, start, stop):
+    """The same, backwards: out (4 T + 1, N, H) gets the gradients of the sums of r, z and n, of q, and of the first h.
+
+    gates (4, T, N, H) are the gradients of r z n q themselves, or (4, 0, ...) if there are none.
+    """
+    steps, size, count = log.shape[1], log.shape[3], stop - start
+    state, past = np.empty((count, 3 * size), f4), np.empty((count, size), f4)
+    through, dh = np.zeros((count, size), f4), np.zeros((count, size), f4)
+    for t in range(steps - 1, -1, -1):
+        for r in range(count):
+            row, s = start + r, state[r]
+            reset, z, n, q = log[0, t, row], log[1, t, row], log[2, t, row], log[3, t, row]
+            before, ghr = log[4, t - 1, row] if t else first_h[row], gh[t, row]
+            dr, dz, dn, dq = out[t, row], out[steps + t, row], out[2 * steps + t, row], out[3 * steps + t, row]
+            for k in range(size):
+                d = ghr[k] + dh[r, k]
+                past[r, k] = d * z[k]
+                dz[k], dn[k] = d * (before[k] - n[k]), d * (f4(1) - z[k])
+            if gates.shape[1]:
+                dz += gates[1, t, row]
+                dn += gates[2, t, row]
+            for k in range(size):
+                dn[k] *= f4(1) - n[k] * n[k]
+                dr[k], dq[k] = dn[k] * q[k], dn[k] * reset[k]
+            if gates.shape[1]:
+                dr += gates[0, t, row]
+                dq += gates[3, t, row]
+            for k in range(size):
+                dr[k] *= reset[k] * (f4(1) - reset[k])
+                dz[k] *= z[k] * (f4(1) - z[k])
+                s[k], s[size + k], s[2 * size + k] = dr[k], dz[k], dq[k]
+        sgemm(101, 111, 111, count, size, 3 * size, f4(1), state.ctypes.data, 3 * size, w.ctypes.data, size, f4(0),
+              through.ctypes.data, size)
+        dh[:] = through + past
+    out[4 * steps, start:stop] = dh
+
+
+@kernel
+def gru_scan(forward, xp, xs, w, b, h, mask=None):
+    if sgemm is None or mask is not None or not plain(np.float32, xs, w, b, h) or not xs.size:
+        return forward(xp, xs, w, b, h, mask)
+    log, size = np.empty((5, *xs.shape[1:]), np.float32), h.shape[1]
+    wt = np.ascontiguousarray(w.reshape(3 * size, size).T)
+    crew.share(lambda k: gru_forward(xs, wt, b, h, log, k.start, k.stop), sequences(log))
+    return log
+
+
+gru_rule = ops.gru_scan.rules["xs"].function
+
+
+@primitive(symbol="GRU∂")
+def gru_scan_grad(xp, gr, gz, gn, gq, gh, log, w, b, h):
+    """The gradients of the sums of r, z and n, of q, and of the first h, one behind the other: (4 T + 1, N, H)."""
+    g, steps = np.stack(np.broadcast_arrays(gr, gz, gn, gq, gh, log[0])[:5]), log.shape[1]
+    out, state = np.empty((4 * steps + 1, *h.shape), log.dtype), gru_steps(g, log, w, h)
+    out[:-1], out[-1] = state[0].reshape(-1, *h.shape), state[1]
+    return out
+
+
+def gru_steps(g, log, w, h):
+    """What the rule of gru_scan computes, step by step: (4, T, N, H) for r z n q, and the gradient of the first h."""
+    r, z, n, q, hs = parts(log)
+    out, dh = np.empty((4, *log.shape[1:]), log.dtype), 0
+    for t in reversed(range(log.shape[1])):
+        before, d = h if t == 0 else hs[t - 1], g[4, t] + dh
+        dn = (d * (1 - z[t]) + g[2, t]) * (1 - n[t] * n[t])
+        dz = (d * (before - n[t]) + g[1, t]) * z[t] * (1 - z[t])
+        dr = (dn * q[t] + g[0, t]) * r[t] * (1 - r[t])
+        dq = dn * r[t] + g[3, t]
+        out[:, t] = dr, dz, dn, dq
+        dh = np.matmul(np.stack([dr, dz, dq]), w).sum(axis=0) + d * z[t]
+    return out, dh
+
+
+@gru_scan_grad.shape
+def _(gr, gz, gn, gq, gh, log, w, b, h):
+    return (4 * log[1] + 1, *h)
+
+
+@functools.partial(kernel, name="gru_scan_grad")
+def gru_scan_backwards(forward, xp, gr, gz, gn, gq, gh, log, w, b, h):
+    if sgemm is None or not plain(np.float32, log, w, h) or not log.size or gh.dtype != np.float32:
+        return forward(xp, gr, gz, gn, gq, gh, log, w, b, h)
+    gates, steps = [gr, gz, gn, gq], log.shape[1]
+    gates = np.empty((4, 0, *h.shape), np.float32) if all(map(nothing, gates)) else np.stack(gates)
+    out, gh = np.empty((4 * steps + 1, *h.shape), np.float32), owned(gh)
+    crew.share(lambda k: gru_backward(gates, gh, log, w, h, out, k.start, k.stop), sequences(log))
+    return out
+
+
+def fast_gru_rule(g, out, w, b, h, mask):
+    if mask is not None or isinstance(out, Tensor) or isinstance(g, Tensor):
+        return gru_rule(g, out, w, h, mask)
+    found, steps = registry["gru_scan_grad"](*parts(g), out, w, b, h), out.shape[1]
+    sums = reshape(found[:4 * steps], shape=(4, *out.shape[1:]))
+    state = concat(sums[:2], sums[3:], dim=0)
+    return (sums[:3], weight_gradient(state, before_each_step(h, out[4])), reduce_sum(sums[3], dim=(0, 1)),
+            found[4 * steps])
+
+
+RULES = {"lstm_scan": (("xs", "w", "h", "c"), fast_rule, rule),
+         "gru_scan": (("xs", "w", "b", "h"), fast_gru_rule, gru_rule)}
