@@ -389,3 +389,13 @@ def test_draws_of_a_session_are_new_in_every_run():
     for p, q in zip(first, again):
         all_same(p, q)
     assert len({tuple(r[0].tolist()) for r in first}) == 3 and first[0][1].tolist() != first[0][2].tolist()
+
+
+def test_a_layer_that_is_made_inside_the_block_is_refused():
+    builder = G.Builder()
+    with builder.as_default():
+        x = G.placeholder((2, 3), md.float32, "x")
+        layer = nn.Linear(3, 1)
+        y = layer(x)
+    with pytest.raises(TraceError, match="every run would fill it anew"):
+        G.Session(builder).run(y, {"x": np.ones((2, 3))})

@@ -353,6 +353,7 @@ class Session:
     # ------------------------------------------------------------------ what is asked, what is fed
     def _program(self, asked):
         updates = [u for f in asked if isinstance(f, Operation) for u in f.updates]
+        self._check_parameters()
         key = (*map(id, asked), *map(id, updates))
         if key not in self._programs:                  # what the ids belong to is held with the program
             outs = [_node(f) for f in asked if isinstance(f, Tensor)]
@@ -361,6 +362,14 @@ class Session:
             inputs = [n for n in self.builder.tracer.inputs if n in needed]
             self._programs[key] = Program(optimise(Graph(inputs, outs, updates, draws))), asked, updates
         return self._programs[key][0]
+
+    def _check_parameters(self):
+        """Raise if a layer was made inside the block: its weights would be drawn anew in every run."""
+        for x in list(self.builder.tracer.variables.values()):
+            if x.is_new_parameter and x.updates():
+                raise TraceError(message("Session: a parameter was made and filled inside the block, so that "
+                                         "every run would fill it anew.", [("parameter", x.node.shape)],
+                                         "make layers before the block, or md.graph.Variable."))
 
     def _fed(self, graph, feed_dict):
         given = {}

@@ -57,6 +57,7 @@ class Captured:
         self.node = source_node(VARIABLE, tensor.shape, tensor.dtype, tensor=None if self.fresh else tensor, name=name)
         self.start = record(registry["clone"], (born[1],), {}).node if self.fresh else self.node
         self.symbol, self.window = Symbol(self.start), None
+        self.is_new_parameter = self.fresh and tensor.requires_grad
 
     def look_through(self, base, meta):
         """Become a window of the memory that this tensor shares with others, from the start.
