@@ -3,6 +3,7 @@
     Trace                a run, frame by frame; it cannot be changed
     Widget               what all of them have in common; docs/widgets.md says how one is made
     split_screen         one function as it runs and as it is written down; where the two part, and why
+    view_passes          what each pass does to a graph; the same numbers checked, what was gained
     explore_strides      how an expression reads memory: shape, strides, offset; view or copy, and why
     play, BackpropPlayer forward, loss, backward and update, step by step in both directions
     DigitPad             draw a digit; every layer of your network lit
@@ -22,6 +23,8 @@ HOME = {                              # public name -> the file of minidl/widget
     "Widget": "widget",
     "BackpropPlayer": "backprop",
     "play": "backprop",
+    "PassViewer": "pass_viewer",
+    "view_passes": "pass_viewer",
     "SplitScreen": "split",
     "split_screen": "split",
     "StrideExplorer": "strides",
