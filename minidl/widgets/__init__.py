@@ -34,6 +34,7 @@ HOME = {                              # public name -> the file of minidl/widget
     "OptimiserRace": "race",
     "ConvolutionExplorer": "convolution",
     "GateConsole": "gates",
+    "Playground": "playground",
 }
 
 __all__ = list(HOME)
