@@ -181,6 +181,8 @@ class Minidl(Torch):
 class MinidlCompiled(Minidl):
     """minidl's step, recorded once by `md.compile` and run as a program from then on."""
 
+    devices = ("cpu",)
+
     def network(self, workload, x, y, weights):
         return self.torch.compile(super().network(workload, x, y, weights))
 

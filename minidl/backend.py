@@ -114,6 +114,11 @@ def array_types():
     return _by_array_type.keys()
 
 
+def elsewhere():
+    """The backends of real devices other than the CPU that somebody has asked for."""
+    return [b for b in _backends.values() if b is not cpu and b.known and not b.stays]
+
+
 def names():
     """The names of all devices that might be had."""
     return {"cuda", *_backends}

@@ -615,3 +615,27 @@ def test_gradients_are_clipped_inside_as_in_eager(kind):
         runs.append([*everything(model, opt), *([] if kind == "value" else norms)])
     all_same(runs[1], runs[0])
     assert len(function.log) <= 2, function.explain()
+
+
+# ---------------------------------------------------------------------- other devices
+@pytest.mark.parametrize("where", ["argument", "parameter", "made inside", "both"])
+def test_what_lives_on_another_device_is_refused_not_frozen(where, fake):
+    device = {"argument": ("fake", "cpu"), "parameter": ("cpu", "fake"), "both": ("fake", "fake")}.get(where)
+    w = md.ones(3, device=device[1] if device else "cpu")
+
+    @md.compile
+    def f(x):
+        return md.zeros(3, device="fake") + 1 if where == "made inside" else x * w
+    with pytest.raises(TraceError) as info:
+        f(md.ones(3, device=device[0] if device else "cpu"))
+    first, tensor, advice = str(info.value).splitlines()
+    assert "another device" in first and "fake" in tensor and "md.compile" in advice
+    assert (md.ones(3, device="fake") * 2).sum().item() == 6           # afterwards the device works as before
+
+
+def test_another_device_is_refused_in_a_session_too(fake):
+    x = md.ones(3, device="fake")
+    with md.graph.Builder().as_default():
+        y = md.graph.placeholder((3,), md.float32, "y")
+        with pytest.raises(TraceError, match="another device"):
+            y + x

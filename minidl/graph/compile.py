@@ -33,7 +33,7 @@ from .memory import origin, overlapping
 from .passes import optimise
 from .surroundings import Surroundings
 from .symbols import PLACEHOLDER, VARIABLE, Symbol, source_node
-from .trace import Tracer, active, changed_setting, look_up, once
+from .trace import Tracer, active, changed_setting, look_up, once, refuse
 
 MOST_GRAPHS = 64     # that a compiled function keeps: those that were used last
 ANY = object()        # in place of what a gradient was before: it does not matter to the function
@@ -213,6 +213,7 @@ class Run:
     def _input(tracer, name, x):
         if not isinstance(x, Tensor):
             return x
+        refuse([x])
         out = wrap(tracer.placeholder(x.shape, x.dtype, name))
         out.requires_grad = x.requires_grad and mode.recording
         return out

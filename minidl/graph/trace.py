@@ -309,7 +309,21 @@ def adopt(args):
     return [_adopted(a) if mine else a for a, mine in zip(args, wanted)]
 
 
+def refuse(args):
+    """Raise if a graph is being recorded: what runs on another device than the CPU would not be a part of it.
+
+    Raises:
+        TraceError: a tensor of another device.
+    """
+    found = [a for a in args if isinstance(a, Tensor) and backend.of(a.array) in backend.elsewhere()]
+    if active.tracer is not None and found:
+        raise TraceError(message("graph: a tensor lives on another device; what is compiled runs on the CPU so far.",
+                                 [("tensor", found[0].shape, found[0].device)],
+                                 "move it with .to('cpu'), or call the function without md.compile on a GPU."))
+
+
 def _adopted(x):
+    refuse([x])
     tracer = active.tracer
     if tracer is None:
         raise TraceError(message("graph: a symbol and a tensor with numbers meet, and no graph is being recorded.",
@@ -376,6 +390,8 @@ def _switch_on():
         if len(_tracing) == 1:
             cpu = backend.cpu
             cpu.kernels, cpu.adopt, cpu.to_host = _Kernels(cpu.kernels), adopt, looked_at
+            for device in backend.elsewhere():
+                device.adopt = refuse
             grad_watchers.append(met)
             cpu.once, cpu.born, cpu.writable = once, born, writable
 
@@ -385,6 +401,8 @@ def _switch_off():
         _tracing.pop()
         if not _tracing:
             cpu = backend.cpu
+            for device in backend.elsewhere():
+                device.adopt = None
             grad_watchers.remove(met)
             cpu.kernels, cpu.adopt, cpu.to_host = cpu.kernels.ordinary, None, ordinary_to_host
             del cpu.once, cpu.born, cpu.writable           # the methods of the class again
