@@ -386,6 +386,24 @@ def test_a_graph_that_is_not_run_yet():
     assert [item.name for item in draw(y).view.items] == ["x", "w", "matmul", "softmax"]
 
 
+def test_a_size_that_is_left_open_is_drawn_as_its_formula():
+    builder = md.graph.Builder()
+    with builder.as_default():
+        mean = md.graph.placeholder((None, 3), md.float32, "x").mean()
+    constants = [item.value for item in draw(mean).view.items if item.kind == "constant"]
+    assert constants == ["(1 * n0) * 3"]
+
+
+def test_what_cond_and_while_loop_carry_is_not_drawn_beside_them():
+    builder = md.graph.Builder()
+    with builder.as_default():
+        x = md.graph.placeholder((), md.float32, "x")
+        md.graph.while_loop(lambda v: v < 10, lambda v: v + v, [x])
+        md.graph.cond(x > 0, lambda: x * 1, lambda: -x)
+    assert sorted(item.name for item in draw(builder).view.items if item.name) == [
+        "branch", "greater", "loop", "pick", "x"]
+
+
 def test_a_graph_displays_itself():
     graph = compiled_step().graph
     bundle = graph._repr_mimebundle_()

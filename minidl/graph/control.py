@@ -14,7 +14,7 @@ from ..errors import GradientError, ShapeError, message
 from ..tensor import Node, Tensor, apply, clock, mode, noted, watchers, wrap
 from .ir import Graph, evaluate
 from .symbols import PLACEHOLDER, SOURCES, Symbol, new_node, source_node
-from .trace import graph_op
+from .trace import active, graph_op
 
 
 class Part:
@@ -42,6 +42,8 @@ def recorded(function, arguments=()):
         the Graph, whose inputs are `arguments` and then what was used from outside, and the tensors used from outside.
     """
     start, seen = next(clock), {}
+    written = active.tracer.written if active.tracer is not None else None
+    before = len(written or ())
 
     def watch(op, args, meta, out):
         for a in args:
@@ -52,6 +54,8 @@ def recorded(function, arguments=()):
         outs = [md.clone(y if isinstance(y, Tensor) else md.as_tensor(y)) for y in function()]
     finally:
         watchers.remove(watch)
+        if written is not None:
+            del written[before:]                       # these Nodes belong to the part, not to the graph around it
     new = {node: node for node in arguments}
     outer = [n for n in seen if (n.serial < start or n.op in SOURCES) and n not in new]
     new.update({n: source_node(PLACEHOLDER, n.shape, n.dtype, name=f"in{k}") for k, n in enumerate(outer)})

@@ -4,7 +4,7 @@ import numpy as np
 from ..graph.compile import Compiled
 from ..graph.ir import Graph
 from ..graph.session import Builder, Operation, Session
-from ..graph.symbols import PLACEHOLDER, SCALAR, SOURCES, Symbol
+from ..graph.symbols import PLACEHOLDER, SCALAR, SOURCES, Size, Symbol
 from ..graph.trace import look_up
 from ..tensor import Node, Tensor
 from .graphview import Edge, GraphView, Item
@@ -63,6 +63,8 @@ def graph_view(graph, values=None, title="graph"):
     def origin(x):
         if isinstance(x, Node):
             return ids[x]
+        if isinstance(x, Size):                        # known by its formula only, until something is fed
+            return new(None, kind="constant", value=repr(x))
         array = np.asarray(x)
         return new(None, kind="constant", shape=array.shape or None, dtype=str(array.dtype) if array.shape else "",
                    value=numbers(array), sign=sign_of(array))
