@@ -52,6 +52,12 @@ def loops(x):
     return x
 
 
+def breaks(x):
+    y = md.log(x - 1)
+    z = y * 2
+    return md.sqrt(z)
+
+
 def frames(widget, phase):
     return [frame for frame in widget.trace if frame.phase == phase]
 
@@ -143,7 +149,7 @@ def test_hit_or_retrace_is_what_compile_does():
         if compiled.count == 2:
             assert compiled.log[1][-1][0] in text
     widget = split_screen(plain, x)
-    assert widget.other == "(3, 3)" and "Choose" in frames(widget, "hit or retrace?")[0].text
+    assert widget.other == "(3, 3)" and "Choose" in frames(widget, "hit or retrace")[0].text
     widget.guess = "retrace"
     assert widget.last().text.startswith("Right. Retrace")
     widget.guess = "hit"
@@ -198,3 +204,33 @@ def test_every_frame_is_a_picture_and_is_said(fn):
         assert frame.text in root.find("{http://www.w3.org/2000/svg}desc").text
         assert texts and all(float(t.get("x")) + 7.3 * len(t.text) <= 720 for t in texts)
         assert frame.lines
+
+
+def test_the_first_op_that_made_a_nan_is_named():
+    widget = split_screen(breaks, md.tensor([2.0, 0.5]))
+    (row,) = [row for row in widget.trace.figure["left"] if row[1] == "broken"]
+    assert row[0] == widget.first_line + 1 and row[2] == "log made the first NaN"
+    assert "log made the first NaN" in widget.trace.frame(0).text
+    assert "the same numbers" in frames(widget, "written down")[0].text       # a NaN on both sides is the same
+
+
+def test_what_is_reached_through_functions_and_objects_is_put_back():
+    class Trainer:
+        def __init__(self):
+            self.model = md.nn.Linear(2, 1)
+            self.optimizer = md.optim.SGD(self.model.parameters(), lr=0.5)
+
+    trainer = Trainer()
+
+    def loss_of(x):
+        return trainer.model(x).sum()
+
+    def step(x):
+        loss = loss_of(x)
+        loss.backward()
+        trainer.optimizer.step()
+        return loss
+
+    before = trainer.model.weight.detach().numpy().copy()
+    split_screen(step, md.ones(3, 2))
+    assert (trainer.model.weight.detach().numpy() == before).all() and trainer.model.weight.grad is None

@@ -87,7 +87,7 @@ def test_writing_names_everybody_who_sees_it():
     place = int(re.search(r"position (\d+)", frame.text)[1])
     assert place == 2 and "x [0, 2]" in frame.text and "[0, 2], [1, 2], [2, 2]" in frame.text
     ringed = {key for *_, look, key, _ in frame.data["cells"] if look == "now"}
-    assert ringed == {"m2", "v0,2", "v1,2", "v2,2"}
+    assert ringed == {"m2", "s0v0,2", "s1v0,2", "s2v0,2", "s2v1,2", "s2v2,2"}
     copy = explore_strides(x, "x.T.reshape(12)")
     assert "not x, which has other memory" in copy.trace.frame(3).text
 
@@ -139,7 +139,9 @@ def test_every_frame_is_a_picture_with_all_numbers_and_nothing_sticks_out(expres
 
 
 def test_broken_numbers_are_shown_as_such():
-    assert "nan" in explore_strides(md.tensor([1.0, float("nan")]), "x").svg(0)
+    widget = explore_strides(md.tensor([1.0, float("nan"), -float("inf")]), "x")
+    texts = [(t.text, t.get("class")) for t in ElementTree.fromstring(widget.svg(0)).iter() if t.tag.endswith("text")]
+    assert ("×", "small broken") in texts and ("−∞", "small broken") in texts and ("1", "small bold") in texts
 
 
 def test_every_frame_says_and_labels_what_it_shows():

@@ -10,10 +10,12 @@ import contextlib
 import inspect
 import io
 import sys
+import types
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..anomaly import born
 from ..errors import ArgumentError, message
 from ..func.trees import leaves
 from ..graph.symbols import Symbol
@@ -26,6 +28,8 @@ from ..viz.theme import numbers
 
 LARGEST = 200                          # lines that are followed; a loop may be longer
 OPS = 6                                # of one line that are listed
+DEEP = 4                               # steps from the function to what it changes
+PACKAGE = __name__.partition(".")[0]
 
 
 @dataclass
@@ -34,7 +38,7 @@ class Line:
 
     Attributes:
         number: in the file.
-        rows: (kind, text): "op", "name", "grad", "print" or "error".
+        rows: (kind, text): "op", "name", "grad", "print", "broken" or "error".
     """
 
     number: int
@@ -144,7 +148,7 @@ class _Look:
     """What has happened since the last look."""
 
     def __init__(self, known):
-        self.known, self.ops, self.names, self.count = known, [], {}, 0
+        self.known, self.ops, self.names, self.broken = known, [], {}, ""
         self.state = {}
 
     def start(self, frame):
@@ -158,6 +162,10 @@ class _Look:
         """An op ran; values are spelled at once, for they may be changed in place."""
         if isinstance(out, Tensor) and type(out.array) is not Symbol and active.tracer is None:
             self.ops.append(f"{op.symbol or op.name} → {told(out)}")
+            plain = [_host(a) if isinstance(a, Tensor) else a for a in args if isinstance(a, (Tensor, int, float))]
+            kind = None if self.broken else born(_host(out), plain)
+            if kind:
+                self.broken = f"{op.name} made the first {kind}"
 
     def rows(self, frame):
         """(kind, text) of everything that is new."""
@@ -168,6 +176,9 @@ class _Look:
             written.clear()
         rows = [("op", text) for text in ops[:OPS]]
         rows += [("op", f"… {len(ops) - OPS} more steps")] if len(ops) > OPS else []
+        if self.broken not in ("", "told"):
+            rows.append(("broken", self.broken))
+            self.broken = "told"
         for name, value in frame.f_locals.items():
             if self.names.get(name) != id(value):
                 rows.append(("name", f"{name} = {told(value)}"))
@@ -229,14 +240,14 @@ class Kept:
 
     def __init__(self, fn, args):
         self.fn, names = fn, _reached(fn)
-        found = [fn, getattr(fn, "__self__", None), *names.values(), *leaves(args)]
+        found = list(_objects([fn, *leaves(args)]))
         self.modules = [x for x in found if isinstance(x, Module)]
         self.optimizers = [x for x in found if isinstance(x, Optimizer)]
         self.tensors = {}
         for module in self.modules:
             self.tensors.update([*module.named_parameters(), *module.named_buffers()])
         self.tensors.update({name: x for name, x in names.items() if isinstance(x, Tensor)})
-        loose = [x for x in leaves(args) if isinstance(x, Tensor)] + [
+        loose = [x for x in found if isinstance(x, Tensor)] + [
             p for o in self.optimizers for group in o.param_groups for p in group["params"]]
         ids = {id(x) for x in self.tensors.values()}
         self.tensors.update({f"tensor {k}": x for k, x in enumerate(loose) if id(x) not in ids})
@@ -282,6 +293,24 @@ def _reached(fn):
     except (TypeError, ValueError):
         return {}
     return {**found.globals, **found.nonlocals}
+
+
+def _objects(todo):
+    """What can be reached from functions and objects: through the names that a function uses, and attributes."""
+    seen = {}
+    for _ in range(DEEP):
+        new = [x for x in todo if x is not None and id(x) not in seen]
+        seen.update((id(x), x) for x in new)
+        todo = []
+        for x in new:
+            todo.append(getattr(x, "__self__", None))
+            if isinstance(x, types.FunctionType) and (x.__module__ or "").partition(".")[0] != PACKAGE:
+                todo += _reached(x).values()
+            elif isinstance(x, (list, tuple)):
+                todo += x
+            elif not isinstance(x, (types.FunctionType, types.ModuleType, type, Tensor, Module, Optimizer)):
+                todo += vars(x).values() if hasattr(x, "__dict__") else ()
+    return seen.values()
 
 
 def _put(fn, name, value):

@@ -259,14 +259,14 @@ class Story:
     def question(self, shown, guess):
         """Hit or retrace?"""
         ask = f"You say: {guess}." if guess else "Choose before you step on."
-        return self.frame("hit or retrace?", f"Another call: {shown}. Does the program fit (hit), or is the function "
+        return self.frame("hit or retrace", f"Another call: {shown}. Does the program fit (hit), or is the function "
                                              f"recorded anew (retrace)? {ask}", None, "not run", "asked")
 
     def answer(self, shown, hit, reasons, guess):
         """The answer, with the reason."""
         verdict = "" if not guess else "Right. " if (guess == "hit") == hit else "Not so. "
         what = "Hit: the program fits." if hit else f"Retrace, because {reasons[0] if reasons else 'it is new'}."
-        return self.frame("hit or retrace?", f"{verdict}{what}", None, "not run", "hit" if hit else "retrace")
+        return self.frame("hit or retrace", f"{verdict}{what}", None, "not run", "hit" if hit else "retrace")
 
     def frame(self, phase, text, line, left="runs", right="stopped"):
         """A Frame with as many rows in each pane as there are by now."""
@@ -285,8 +285,9 @@ def _steps(graph):
 
 def _told(line):
     """What a line did, in a few words."""
-    texts = [text for _, text in line.rows]
-    return "; ".join(texts[-2:]) if texts else "no tensor is made"
+    texts = [text for kind, text in line.rows if kind != "broken"]
+    broken = [text for kind, text in line.rows if kind == "broken"]
+    return "; ".join(texts[-2:] + broken) if texts else "no tensor is made"
 
 
 def _why(line, error):
@@ -335,7 +336,7 @@ def picture_of(figure, frame):
         marks.append(element("text", f"{name}: {SAYS[frame.data['states'][side]]}", x=x + 8, y=y + 18, class_="bold"))
         for k, (line, kind, text) in enumerate(rows):
             head = "" if line is None else f"{line - figure['first'] + 1:>2}  "
-            mark = {"error": "✗ ", "print": "» "}.get(kind, "")
+            mark = {"error": "✗ ", "print": "» ", "broken": "× "}.get(kind, "")
             marks.append(_line(head + mark + text, x + 8, y + 38 + k * ROW, PANE - 16,
                                "bold" if line == frame.data["line"] and line else ""))
     return document(WIDE, y + height + 4, *marks, title="dynamic and static", desc=frame.text)

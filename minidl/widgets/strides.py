@@ -17,7 +17,7 @@ from ..errors import ArgumentError, message
 from ..tensor import Tensor, as_tensor
 from ..viz.memory import layout, spelled
 from ..viz.svg import document, element, text_width
-from ..viz.theme import MINUS
+from ..viz.theme import BROKEN_MARK, INFINITY, MINUS
 from .expressions import ops_of, run
 from .trace import Frame, Trace
 from .widget import Widget
@@ -87,12 +87,14 @@ class StrideExplorer(Widget):
 def _cell(x, y, width, text, small, look, key, position):
     """A cell as SVG; static/strides.js draws the same."""
     box = dict(x=x, y=y, width=width, height=TALL)
-    yield element("rect", **box, class_="absent" if look == "unused" else "outline")
+    broken = text == BROKEN_MARK or INFINITY in text
+    yield element("rect", **box, class_="broken-paper" if broken else "absent" if look == "unused" else "outline")
     if look == "again":
         yield element("path", d=f"M{x},{y + 9}l9,-9M{x},{y + 18}l18,-18", class_="stroke")
     yield element("text", text, x=x + width / 2, y=y + 13, text_anchor="middle",
-                  class_="muted small" if look == "unused" else "small bold")
-    yield element("text", small, x=x + width / 2, y=y + 26, text_anchor="middle", class_="muted small")
+                  class_="small broken" if broken else "muted small" if look == "unused" else "small bold")
+    yield element("text", small, x=x + width / 2, y=y + 26, text_anchor="middle",
+                  class_="small broken" if broken else "muted small")
 
 
 # ---------------------------------------------------------------------- what the ops did
@@ -264,7 +266,7 @@ class Sheet:
             else:
                 seen.append(f"not {step.text}, which has other memory")
         yield Frame("write", f"Write to entry {list(self.entry)} of {self.last.text}, position {place}. "
-                             f"Who sees it: {'; '.join(seen)}.", self._picture(len(self.steps) - 1, only=place))
+                             f"Who sees it: {'; '.join(seen)}.", self._all_who_share(place))
 
     def _same_block(self, step):
         one, other = step.layout, self.last.layout
@@ -319,9 +321,23 @@ class Sheet:
         words += [(0, bottom + 20, step.text, "mono bold"), (0, bottom + 37, step.facts, "small"),
                   (0, bottom + 53, ("copy" if step.copied else "view") if k else "the tensor itself", "small bold")]
         bottom = self._table(k, cells, words, bottom + 62, only, ring)
+        return self._sized(cells, words, bottom, k)
+
+    def _all_who_share(self, place):
+        """The memory, and the tables of all steps that look at it; rings where one position is read."""
+        last = len(self.steps) - 1
+        cells, words = [], [(0, 14, f"written: position {place}; ringed: who sees it", "small muted")]
+        y = self._strip(last, cells, 22, None, place)
+        for k, step in enumerate(self.steps):
+            if self._same_block(step):
+                words.append((0, y + 22, step.text, "mono bold"))
+                y = self._table(k, cells, words, y + 30, place, None, f"s{k}")
+        return self._sized(cells, words, y, last + 1)
+
+    def _sized(self, cells, words, bottom, step):
         wide = [x + text_width(t, 13 if "bold" in look else 11) for x, _, t, look in words]
         right = max([x + w for x, _, w, *_ in cells] + wide + [PAPER])
-        return {"cells": cells, "words": words, "width": right + 3, "height": bottom + 4, "step": k}
+        return {"cells": cells, "words": words, "width": right + 3, "height": bottom + 4, "step": step}
 
     def _strip(self, k, cells, y, below, ring):
         one, width = self.steps[k].layout, self._width(k)
@@ -331,11 +347,11 @@ class Sheet:
             row = row * -(-min(self.per_line, len(one.block)) // WIDE) + wrapped
             look = "now" if place == ring else "used" if place in self.readers[k] else "unused"
             small = str(place) if below is None else below.get(place, "")
-            cells.append((2 + column * width, y + row * (TALL + 3), width, spelled(value), small, look, f"m{place}",
+            cells.append((2 + column * width, y + row * (TALL + 3), width, _shown(value), small, look, f"m{place}",
                           place))
         return max([c[1] for c in cells], default=y) + TALL
 
-    def _table(self, k, cells, words, y, only, ring):
+    def _table(self, k, cells, words, y, only, ring, prefix=""):
         one, width, seen = self.steps[k].layout, self._width(k), set()
         shape = one.shape
         heads = list(np.ndindex(*shape[:-1])) if shape else [()]
@@ -352,8 +368,8 @@ class Sheet:
                 mine = place == only if only is not None else ring is not None and index == self.entry
                 look = "now" if mine else "again" if place in seen else "used"
                 seen.add(place)
-                cells.append((left + j % WIDE * width, y + j // WIDE * TALL, width, spelled(one.block[place]),
-                              str(place), look, "v" + ",".join(map(str, index)), place))
+                cells.append((left + j % WIDE * width, y + j // WIDE * TALL, width, _shown(one.block[place]),
+                              str(place), look, prefix + _key(index), place))
             y += TALL * max(1, -(-count // WIDE)) + 3
         return y
 
@@ -363,14 +379,16 @@ class Sheet:
     # ------------------------------------------------------------------ words
     def labels(self):
         """For each step, what is said about each cell: what a screen reader hears and a click pins."""
-        return [self._labels(k) for k in range(len(self.steps))]
+        each = [self._labels(k) for k in range(len(self.steps))]
+        shared = {f"s{k}{key}": text for k, labels in enumerate(each) for key, text in labels.items() if key[0] == "v"}
+        return [*each, {**each[-1], **shared}]
 
     def _labels(self, k):
         step, found = self.steps[k], {}
         for place, value in enumerate(step.layout.block):
             found[f"m{place}"] = f"Position {place}: {spelled(value)}, read by {self._who(k, place) or 'nobody'}."
         for index in np.ndindex(*step.layout.shape):
-            found["v" + ",".join(map(str, index))] = (
+            found[_key(index)] = (
                 f"Entry {list(index)} of {step.text}: position {step.layout.formula(index)}.")
         return found
 
@@ -397,6 +415,14 @@ def _readers(one):
 def _listed(indices):
     text = ", ".join(str(list(i)) for i in indices[:4])
     return text + (f" and {len(indices) - 4} more" if len(indices) > 4 else "")
+
+
+def _shown(value):
+    return BROKEN_MARK if value != value else spelled(value)
+
+
+def _key(index):
+    return "v" + ",".join(map(str, index))
 
 
 def _head(head):

@@ -3,7 +3,7 @@
 const STATES = { runs: "runs now", stopped: "stopped", records: "records symbols", done: "ran once",
   program: "the program", "not run": "not needed", replays: "replays the program", asked: "hit or retrace?", hit: "hit",
   retrace: "retrace" };
-const MARKS = { error: "✗ ", print: "» " };
+const MARKS = { error: "✗ ", print: "» ", broken: "× " };
 const LATER = ["program", "replays", "asked", "hit", "retrace"];
 
 function pane(side, frame, figure) {

@@ -5,12 +5,13 @@ const TALL = 30;
 
 function cellOf([x, y, width, text, small, look, key, position], label) {
   const middle = { x: x + width / 2, "text-anchor": "middle" };
+  const broken = text === "×" || text.includes("∞");
   return s("g", { "data-key": key, "data-position": position, "aria-label": label, "data-now": look === "now" },
-    s("rect", { x, y, width, height: TALL, class: look === "unused" ? "absent" : "outline",
+    s("rect", { x, y, width, height: TALL, class: broken ? "broken-paper" : look === "unused" ? "absent" : "outline",
       "pointer-events": "all" }),
     look === "again" ? s("path", { d: `M${x},${y + 9}l9,-9M${x},${y + 18}l18,-18`, class: "stroke" }) : null,
-    s("text", { ...middle, y: y + 13, class: look === "unused" ? "muted small" : "small bold" }, text),
-    s("text", { ...middle, y: y + 26, class: "muted small" }, small));
+    s("text", { ...middle, y: y + 13, class: broken ? "small broken" : look === "unused" ? "muted small" : "small bold" }, text),
+    s("text", { ...middle, y: y + 26, class: broken ? "small broken" : "muted small" }, small));
 }
 
 /** Mark all cells that stand for one position. */
@@ -36,10 +37,12 @@ export default widget({
   draw(stage, frame, view) {
     const { cells, words, width, height, step } = frame.data;
     const labels = view.trace.figure.labels[step];
-    stage.replaceChildren(picture(width, height,
+    const svg = picture(width, height,
       words.map(([x, y, text, look]) => s("text", { x, y, class: look }, text)),
       cells.map((one) => cellOf(one, labels[one[6]])),
       cells.filter((one) => one[5] === "now").map(([x, y, w]) => // on top of the neighbours
-        s("rect", { x, y, width: w, height: TALL, class: "now", "pointer-events": "none" }))));
+        s("rect", { x, y, width: w, height: TALL, class: "now", "pointer-events": "none" })));
+    svg.classList.add("strides-picture");
+    stage.replaceChildren(svg);
   },
 });
