@@ -12,6 +12,7 @@ from minidl.errors import ArgumentError
 from minidl.nn import functional as F
 from minidl.widgets import split_screen
 from minidl.widgets.following import follow
+from minidl.widgets.split import costs, pays_from
 
 calls, total = [], 0
 
@@ -234,3 +235,24 @@ def test_what_is_reached_through_functions_and_objects_is_put_back():
     before = trainer.model.weight.detach().numpy().copy()
     split_screen(step, md.ones(3, 2))
     assert (trainer.model.weight.detach().numpy() == before).all() and trainer.model.weight.grad is None
+
+
+def test_recording_pays_from_the_call_at_which_the_sums_cross():
+    for dynamic, first, replay in ((3.0, 10.0, 1.0), (2.0, 30.5, 1.9), (5.0, 4.0, 1.0), (1.0, 1.5, 0.25)):
+        n = pays_from(dynamic, first, replay)
+        gap = [a - b for (_, a, _), (_, b, _) in (costs([dynamic, first, replay], calls) for calls in (n - 1, n))]
+        assert gap[1] >= 0 and (n == 1 or gap[0] < 0)
+    assert pays_from(1.0, 10.0, 1.0) is None and pays_from(1.0, 10.0, 2.0) is None
+
+
+def test_cost_is_measured_once_and_says_when_it_pays(monkeypatch):
+    ticks = iter(range(1000))
+    monkeypatch.setattr("minidl.widgets.split.time.perf_counter", lambda: next(ticks))
+    widget = split_screen(prints, md.ones(2))
+    (frame,) = frames(widget, "cost")
+    assert "a dynamic call takes 1 s" in frame.text and "recording never pays" not in frame.text
+    assert calls == []                                        # the calls that were timed are put back, too
+    widget.guess = "hit"
+    assert frames(widget, "cost")[0] == frame
+    monkeypatch.setattr("minidl.widgets.split.clocked", lambda call, times=5: 4.0 if times == 1 else 1.0)
+    assert "recording never pays" in frames(split_screen(plain, md.ones(2)), "cost")[0].text

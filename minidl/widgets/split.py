@@ -5,9 +5,15 @@
 
 Left, each line has values. Right, md.compile runs the same lines once on symbols, which have a shape and no numbers.
 Where the two part, at an `if` on a value or at a print, it stops and explains. The second call runs no line of the
-function any more: the program that was written down replays. Then the question: another call, hit or retrace?
+function any more: the program that was written down replays. Times are measured: from which call on does recording
+pay? Then the question: another call, hit or retrace?
 """
 import ast
+import contextlib
+import io
+import math
+import time
+from dataclasses import replace
 
 import numpy as np
 import traitlets as tr
@@ -26,6 +32,7 @@ from .trace import Frame, Trace
 from .widget import Widget
 
 ROW, WIDE, PANE, LETTER = 17, 720, 356, 7.4      # px: a row of text, the picture, one pane, a letter
+ENOUGH = 0.3                           # seconds that are spent on measuring one side
 SHOWN, OF_TEXT = 14, 8                 # the last rows of a pane: those drawn, those in the text view
 DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 
@@ -72,7 +79,7 @@ class SplitScreen(Widget):
     guess = tr.Enum(["", "hit", "retrace"], "").tag(sync=True)
 
     def __init__(self, fn, args, **controls):
-        self.fn, self.args = fn, args
+        self.fn, self.args, self._cost = fn, args, None
         self.code, self.first_line = source_of(fn)
         super().__init__(**controls)
 
@@ -96,11 +103,12 @@ class SplitScreen(Widget):
         if right.error is None and left.error is None:
             frames.append(story.written(compiled, _difference(left_result, right.result)))
             frames += self._again(story, compiled, kept, changed)
+            frames += self._paid(story, compiled)
             frames += self._asked(story, compiled)
         name = getattr(self.fn, "__name__", type(self.fn).__name__)
         note = "Left of the clock it runs, right of it is written down. What it changed has been put back."
-        figure = {"code": self.code, "first": self.first_line, "left": story.left, "right": story.right,
-                  "program": story.program}
+        figure = {"cost": self._cost, "code": self.code, "first": self.first_line, "left": story.left,
+                  "right": story.right, "program": story.program}
         return Trace(frames, f"{name}, dynamic and static", figure, note)
 
     def _again(self, story, compiled, kept, changed):
@@ -112,6 +120,15 @@ class SplitScreen(Widget):
             yield story.replayed(call, run, compiled, anew, changed, _news(before, kept.outside()))
             if not anew or run.error is not None:
                 return
+
+    def _paid(self, story, compiled):
+        """What recording costs, and from which call on it pays; measured once, so that the answer stays."""
+        if story.runs[1].error is None and self._cost is None:
+            fresh = graph.compile(self.fn)
+            with contextlib.redirect_stdout(io.StringIO()):
+                first = clocked(lambda: fresh(*self.args), 1)
+                self._cost = [clocked(lambda: self.fn(*self.args)), first, clocked(lambda: compiled(*self.args))]
+        yield story.cost(*self._cost)
 
     def _asked(self, story, compiled):
         """Another call: the question, then the answer."""
@@ -133,6 +150,31 @@ class SplitScreen(Widget):
     def draw(self, frame):
         """One frame as SVG: the code, then both panes."""
         return picture_of(self.trace.figure, frame)
+
+
+def clocked(call, times=5):
+    """Seconds of a call, the shortest of several."""
+    found = []
+    for _ in range(times):
+        start = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - start)
+        if sum(found) > ENOUGH:
+            break
+    return min(found)
+
+
+def pays_from(dynamic, first, replay):
+    """The first call at which recording once and replaying has taken no longer in all; None if that never comes.
+
+    `first + (n - 1) * replay <= n * dynamic`, solved for n.
+
+    >>> pays_from(3.0, 10.0, 1.0), pays_from(1.0, 10.0, 1.0)
+    (5, None)
+    """
+    if first <= dynamic:
+        return 1
+    return max(1, math.ceil((first - replay) / (dynamic - replay))) if dynamic > replay else None
 
 
 def _kind(x):
@@ -256,6 +298,15 @@ class Story:
                 text += f" {name} stays as it is; each dynamic call changes it, the first from {old} to {new}."
         return self.frame("second call", text, None, "not run", "replays")
 
+    def cost(self, dynamic, first, replay):
+        """Measured times, and when recording pays."""
+        pays = pays_from(dynamic, first, replay)
+        when = f"Recording pays from call {pays} on." if pays else "A replay is no faster here: recording never pays."
+        text = (f"Measured here: a dynamic call takes {_seconds(dynamic)}; the first static call, which records, "
+                f"{_seconds(first)}; a replay {_seconds(replay)}. {when}")
+        frame = self.frame("cost", text, None, "runs", "replays")
+        return replace(frame, data={**frame.data, "calls": pays or 1000})
+
     def question(self, shown, guess):
         """Hit or retrace?"""
         ask = f"You say: {guess}." if guess else "Choose before you step on."
@@ -281,6 +332,10 @@ class Story:
 
 def _steps(graph):
     return f"{len(graph.steps)} step{'s' * (len(graph.steps) != 1)}"
+
+
+def _seconds(s):
+    return f"{number(s * 1000)} ms" if s < 1 else f"{number(s)} s"
 
 
 def _told(line):
@@ -317,6 +372,13 @@ def shown_rows(figure, frame, side):
     return rows[-SHOWN:]
 
 
+def costs(cost, calls):
+    """(name, seconds of so many calls, share of the longer one) of both sides."""
+    dynamic, first, replay = cost
+    both = [dynamic * calls, first + replay * (calls - 1)]
+    return [(name, s, s / (max(both) or 1.0)) for name, s in zip(("dynamic", "static"), both)]
+
+
 def picture_of(figure, frame):
     """The code above, both panes below, as SVG."""
     marks, y = [], 16
@@ -339,6 +401,13 @@ def picture_of(figure, frame):
             mark = {"error": "✗ ", "print": "» ", "broken": "× "}.get(kind, "")
             marks.append(_line(head + mark + text, x + 8, y + 38 + k * ROW, PANE - 16,
                                "bold" if line == frame.data["line"] and line else ""))
+    if "calls" in frame.data:
+        y += 10
+        for name, seconds, share in costs(figure["cost"], frame.data["calls"]):
+            marks.append(element("text", f"{frame.data['calls']} calls, {name}: {_seconds(seconds)}", x=4,
+                                 y=y + height + 12, class_="small"))
+            marks.append(element("rect", x=300, y=y + height + 3, width=400 * share, height=10, class_="arrow"))
+            y += ROW
     return document(WIDE, y + height + 4, *marks, title="dynamic and static", desc=frame.text)
 
 

@@ -67,3 +67,19 @@ def test_the_question_is_answered(browser):
         live.page.get_by_label("another call").press("Enter")
         live.settled()
         assert "not another call" in live.page.locator(".md-error").text_content()
+
+
+def test_cost_follows_the_slider(browser):
+    widget = split_screen(halves, md.ones(2, 2))
+    widget._cost = [0.003, 0.010, 0.001]
+    widget.recompute()
+    with opened(browser, widget) as live:
+        live.press("/")
+        live.page.keyboard.type("Measured here")
+        live.page.keyboard.press("Enter")
+        shown = live.page.locator(".split-cost span:first-child")
+        assert shown.all_text_contents() == ["5 calls, dynamic: 15 ms", "5 calls, static: 14 ms"]
+        live.page.get_by_label("calls", exact=True).fill("2")
+        assert shown.all_text_contents() == ["2 calls, dynamic: 6 ms", "2 calls, static: 11 ms"]
+        if SHOTS:
+            live.shot(f"{SHOTS}/split-cost.png")

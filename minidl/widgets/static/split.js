@@ -33,6 +33,24 @@ function listing(frame, figure) {
   }));
 }
 
+const seconds = (s) => (s < 1 ? `${number(s * 1000)} ms` : `${number(s)} s`);
+
+/** Bars of both sides for as many calls as the slider says. */
+function cost([dynamic, first, replay], calls) {
+  const rows = h("div", {});
+  const show = (n) => {
+    const both = [["dynamic", dynamic * n], ["static", first + replay * (n - 1)]];
+    const top = Math.max(...both.map(([, s]) => s)) || 1;
+    rows.replaceChildren(...both.map(([name, s]) => h("div", { class: "split-cost", "data-key": `cost ${name}`,
+      "aria-label": `${n} calls, ${name}: ${seconds(s)}` }, h("span", {}, `${n} calls, ${name}: ${seconds(s)}`),
+    h("span", { class: "split-bar", style: `width: ${((s / top) * 45).toFixed(1)}%` }))));
+  };
+  const slider = h("input", { type: "range", min: 1, max: Math.max(20, 3 * calls), value: calls,
+    "aria-label": "calls", oninput: () => show(Number(slider.value)) });
+  show(calls);
+  return h("div", {}, h("label", { class: "md-field" }, "calls", slider), rows);
+}
+
 export default widget({
   setup(view) {
     view.controls.append(view.field({ name: "other", label: "another call", type: "text", size: 22 }),
@@ -43,6 +61,7 @@ export default widget({
   draw(stage, frame, view) {
     const { figure } = view.trace;
     stage.replaceChildren(listing(frame, figure),
-      h("div", { class: "split-panes" }, pane(0, frame, figure), pane(1, frame, figure)));
+      h("div", { class: "split-panes" }, pane(0, frame, figure), pane(1, frame, figure)),
+      frame.data.calls ? cost(figure.cost, frame.data.calls) : "");
   },
 });
