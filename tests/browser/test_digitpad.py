@@ -79,7 +79,7 @@ def test_the_keyboard_draws_and_says_where_it_is(live):
     live.page.locator(".md-pad").focus()
     for key in ["ArrowUp"] * 9 + ["Enter"] + ["ArrowDown"] * 17 + ["Enter"]:
         live.page.keyboard.press(key)
-    assert "Row 22, column 14: ink 100 %, pen up" in live.said()
+    assert "Row 22, column 14: ink 100 %, pen up" in live.page.locator(".md-place").text_content()
     answered(live)
     assert live.widget.frame.data["top"][0] == 1
     live.page.keyboard.press("c")

@@ -59,6 +59,7 @@ class Pad {
       onpointerdown: (event) => this.start(event), onpointermove: (event) => this.draw(event),
       onpointerup: () => this.stop(), onpointercancel: () => this.stop(), onkeydown: (event) => this.press(event) },
     s("rect", { width: 28, height: 28, class: "paper" }), this.cells, this.cursor);
+    this.told = h("output", { class: "md-place", "aria-live": "polite" }); // apart from the answer, which comes at any time
     this.move(0, 0);
   }
 
@@ -151,7 +152,7 @@ class Pad {
     event.preventDefault();
     event.stopPropagation();
     const ink = this.ink[this.at[0] * SIDE + this.at[1]];
-    this.view.said.textContent = `Row ${this.at[0]}, column ${this.at[1]}: ${ink ? `ink ${Math.round(ink / 2.55)} %` : "no ink"}, `
+    this.told.textContent = `Row ${this.at[0]}, column ${this.at[1]}: ${ink ? `ink ${Math.round(ink / 2.55)} %` : "no ink"}, `
       + `pen ${this.down ? "down" : "up"}${this.erasing ? ", erasing" : ""}.`;
   }
 }
@@ -216,7 +217,7 @@ export default widget({
     wrong.disabled = !view.trace.figure.mistakes.length;
     view.controls.append(pad.face, h("div", { class: "md-tools" },
       h("button", { type: "button", onclick: () => pad.clear() }, "clear"),
-      h("label", { class: "md-field" }, pad.eraser, "erase"),
+      h("label", { class: "md-field" }, pad.eraser, "erase"), pad.told,
       view.field({ name: "normalise", label: "centre and scale, as MNIST does", type: "checkbox" }), digit, wrong, unit));
     view.stage.addEventListener("click", (event) => { // before the shell's own listener opens the item
       view.spot = event.target.closest("svg[data-key]") && event;
