@@ -63,9 +63,9 @@ class Pad {
     this.move(0, 0);
   }
 
-  /** What Python says is on the pad, unless one is just drawing. */
+  /** What Python says is on the pad, unless there are strokes that it does not know of yet. */
   put(ink) {
-    if (this.last || this.timer !== undefined) return;
+    if (this.last || this.timer !== undefined || "pixels" in this.view.pending) return;
     this.ink = [...ink];
     this.paint();
   }
