@@ -65,7 +65,9 @@ class Pad {
 
   /** What Python says is on the pad, unless there are strokes that it does not know of yet. */
   put(ink) {
-    if (this.last || this.timer !== undefined || "pixels" in this.view.pending) return;
+    const { view } = this;
+    if (this.last || this.timer !== undefined || "pixels" in view.pending) return;
+    if (view.asked > view.model.get("answer")) return;
     this.ink = [...ink];
     this.paint();
   }
