@@ -119,6 +119,17 @@ def test_frames_ask_first_then_sum_then_send_back():
         assert math.isclose(sum(float(a) * float(b) for a, b in terms), total)
 
 
+def test_sentences_of_all_groups_and_channels_have_the_right_numbers():
+    explorer = ConvolutionExplorer(**CASES[3])
+    sums = explorer.values()["y"]
+    for frame in list(explorer.trace)[1:1 + sums.size]:
+        parts = frame.text.replace("−", "-").split(" = ")
+        assert float(parts[-1].rstrip(".")) == sums[tuple(frame.data["at"])]
+        assert sum(float(part.split(" ")[0]) for part in parts[1].split(" + ")) == float(parts[-1].rstrip("."))
+        assert [line.split(":")[0] for line in frame.lines] == [f"Channel {c}" for c in
+                                                                ((0, 1) if frame.data["at"][0] < 2 else (2, 3))]
+
+
 def test_gradients_arrive_one_after_the_other_and_add_up():
     explorer = ConvolutionExplorer()
     v, before = explorer.values(), 0.0

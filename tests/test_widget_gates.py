@@ -61,6 +61,7 @@ def test_gates_and_states_are_those_of_the_layer(kind, settings):
     assert layer.training and all(p.grad is None for p in layer.parameters())
     layer.eval()
     _, _, logs = layer(x, return_gates=True)
+    layer.train()
     for part in console.trace.figure["parts"]:
         console.part = part
         v = console.values()

@@ -17,7 +17,7 @@ const label = (line, text, high) => s("text", { x: LEFT - 8, y: line.y + high / 
   "dominant-baseline": "central", class: "bold" }, text);
 
 const ring = (line, high) => s("rect", { x: LEFT + line.now * line.step, y: line.y - 2, width: line.step, height: high + 4,
-  class: "now md-gate-now", style: "stroke-width: 2" });
+  class: "now", style: "stroke-width: 2" });
 
 /** All that is to be said about a cell of a row. */
 function cellLabel(f, name, t, known) {
@@ -117,6 +117,7 @@ function drawing(f, frame, room) {
   for (const state of f.states) curveOf(svg, f, line, state);
   bars(svg, f, line, `d${f.state}`, `dL/d${f.state}`, line.arrived, 44, "gradient");
   factors(svg, f, line);
+  svg.classList.add("md-gates");
   svg.setAttribute("viewBox", `0 0 ${line.width} ${line.y}`);
   svg.setAttribute("height", line.y);
   return svg;
