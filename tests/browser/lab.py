@@ -109,7 +109,7 @@ class Lab:
 
     def __init__(self, browser, address, folder):
         self.folder, self.problems = Path(folder), []
-        self.page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        self.page = browser.new_page(viewport={"width": 1280, "height": 1500})
         self.page.set_default_timeout(PATIENCE * 1000)
         self.page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
         self.page.on("console", lambda m: self.problems.append(f"console: {m.text}") if m.type == "error" else None)
@@ -134,7 +134,8 @@ class Lab:
         """Change to the "light" or the "dark" theme."""
         light = name == "light"
         self.command("apputils:change-theme", theme="JupyterLab Light" if light else "JupyterLab Dark")
-        self.page.wait_for_function(f"document.body.dataset.jpThemeLight === '{str(light).lower()}'")
+        self.page.wait_for_function(f"document.body.dataset.jpThemeLight === '{str(light).lower()}' && "
+                                    "!document.getElementById('jupyterlab-splash')")
 
     @contextlib.contextmanager
     def opened(self, name, sources):
