@@ -13,6 +13,7 @@ pytest.importorskip("nbconvert", reason='needs nbconvert: pip install "minidl[br
 import nbconvert
 
 import minidl as md
+from minidl import nn
 from minidl.nn import functional as F
 from tests.browser.lab import ROOT, Lab, serving
 
@@ -175,6 +176,45 @@ def test_convolution_explorer_sums_what_is_clicked(lab, shots):
         notebook.live.locator('[data-key="x 0 2 2"]').click()
         assert "x[0, 2, 2]" in notebook.live.locator(".md-sum").text_content()
         notebook.shot(shots, "convolution_explorer")
+        check_what_is_left(notebook)
+
+
+def lstm_in_numpy(lstm, x, hold=()):
+    """Unit 0 of every gate and state (T,), one formula after the other; `hold` is (gate, step, value) for unit 0."""
+    w_ih, w_hh, b_ih, b_hh = (p.detach().numpy().astype(float) for p in lstm.parameters())
+    h = c = np.zeros(w_hh.shape[1])
+    log = {name: [] for name in "ifgoch"}
+    for t, now in enumerate(x.numpy().astype(float)):
+        i, f, g, o = np.split(w_ih @ now + b_ih + w_hh @ h + b_hh, 4)
+        i, f, o, g = *(1 / (1 + np.exp(-z)) for z in (i, f, o)), np.tanh(g)
+        if hold and hold[1] == t:
+            {"i": i, "f": f, "g": g, "o": o}[hold[0]][0] = hold[2]
+        c = f * c + i * g
+        h = o * np.tanh(c)
+        for name, value in zip("ifgoch", (i, f, g, o, c, h)):
+            log[name].append(value[0])
+    return log
+
+
+def test_gate_console_holds_a_gate_and_the_rest_follows(lab, shots):
+    def on_screen(name):
+        texts = [text for key, text in notebook.labels().items() if key.split()[0] == name]
+        return [float_of(text.split(" = ")[-1].split(",")[0].split(". ")[0]) for text in texts]
+
+    md.manual_seed(0)
+    lstm, x = nn.LSTM(1, 3), md.randn(8, 1)
+    with shown(lab, "gate-console") as notebook:
+        notebook.press("End")
+        free = lstm_in_numpy(lstm, x)
+        for name in "ifgoch":
+            np.testing.assert_allclose(on_screen(name), free[name], rtol=1e-4)
+        notebook.live.locator('[data-key="f 3"]').click()
+        notebook.live.get_by_label("hold f at 0", exact=True).click()
+        notebook.settled()
+        held = lstm_in_numpy(lstm, x, hold=("f", 3, 0.0))
+        np.testing.assert_allclose(on_screen("c"), held["c"], rtol=1e-4)
+        assert abs(held["c"][3] - free["c"][3]) > 1e-3
+        notebook.shot(shots, "gate_console")
         check_what_is_left(notebook)
 
 
