@@ -2,6 +2,9 @@
 
 What is run are the cells of notebooks/gallery.ipynb, by their ids; the numbers that are expected come from elsewhere.
 """
+import json
+import re
+
 import nbformat
 import numpy as np
 import pytest
@@ -151,6 +154,46 @@ def test_split_screen_has_one_clock_and_a_question(lab, shots):
         notebook.live.get_by_label("hit or retrace?").select_option("retrace")
         notebook.settled()
         assert "Right. Retrace" in notebook.said()
+        check_what_is_left(notebook)
+
+
+def test_pass_viewer_ends_with_the_program_and_leaves_out_a_pass(lab, shots):
+    with shown(lab, "pass-viewer") as notebook:
+        notebook.press("End")
+        listing = notebook.live.locator(".pass-list")
+        program = listing.inner_text()
+        assert "5 steps in place of 8" in notebook.said() and program.count("np.tanh") == 1
+        x = np.ones((2, 3), dtype=np.float32)
+        found = (2 * np.tanh(x) - 3 * (2 * np.tanh(x))).sum()
+        assert float(notebook.kernel("twice(md.ones(2, 3)).item()")) == pytest.approx(found, rel=1e-6)
+        notebook.press("ArrowLeft")
+        notebook.shot(shots, "pass_viewer")
+        notebook.live.get_by_label("merge", exact=True).uncheck()
+        notebook.settled()
+        assert notebook.kernel("_.without") == "['merge']"
+        notebook.press("End")
+        assert listing.inner_text().count("np.tanh") == 2
+        check_what_is_left(notebook)
+
+
+def test_playground_shows_the_weights_that_it_hands_back(lab, shots):
+    def on_screen(unit):
+        notebook.view(f"view.enter('{unit}')")
+        text = notebook.live.locator(".md-pinned").text_content().rstrip(".")
+        return [float_of(number) for number in re.findall(r"([\u2212\d.e-]+)(?= from|$)", text)]
+
+    with shown(lab, "playground") as notebook:
+        start = notebook.kernel("small[0].weight.tolist()")
+        notebook.press("End")
+        notebook.until(lambda: notebook.kernel("_.index") == "20")
+        first = json.loads(notebook.kernel("[_.hand_back()[0].weight.tolist(), small[0].bias.tolist()]"))
+        assert start != str(first[0])
+        for k in range(4):
+            assert on_screen(f"unit-1-{k}") == pytest.approx([*first[0][k], first[1][k]], rel=1e-2)
+        notebook.press("Escape", "Home")
+        notebook.drag_slider("step", 0.5)
+        assert notebook.said() == notebook.kernel("_.trace.sentence(10)")
+        notebook.shot(shots, "playground")
         check_what_is_left(notebook)
 
 
