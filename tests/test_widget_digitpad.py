@@ -14,7 +14,7 @@ pytest.importorskip("anywidget", reason='needs anywidget: pip install "minidl[la
 
 from minidl.widgets import DigitPad
 from minidl.widgets.activity import activity, letters, shares
-from minidl.widgets.digitpad import centred, nudge
+from minidl.widgets.digitpad import _resizing, centred, nudge
 
 
 def lenet():
@@ -105,6 +105,10 @@ def test_centring_leaves_digits_of_mnist_and_undoes_shifts_and_sizes(digit):
     alike = [np.corrcoef(centred(digit).ravel(), x.ravel())[0, 1] for x in (seen, small)]
     assert alike[0] > 0.8 and alike[1] < 0.3
     assert not centred(np.zeros((28, 28))).any()
+    every_second = np.zeros((28, 28))
+    every_second[::2, ::2] = 1
+    assert centred(every_second)[10:18, 10:18].max() < 0.6         # a large drawing becomes small without holes
+    assert (_resizing(28, 10).sum(0) > 0.2).all()                  # no pixel is left out
 
 
 def test_nudged_pixels_are_those_that_promise_most(rng):
@@ -124,7 +128,8 @@ def test_probabilities_and_order_are_those_of_the_model(pad):
     np.testing.assert_allclose([one["p"] for one in pad.frame.data["classes"]], p, rtol=1e-5)
     assert pad.frame.data["top"] == np.argsort(-p)[:3].tolist()
     assert pad.frame.text.startswith(f"Taken for {p.argmax()} (")
-    assert f"label is {MNIST10k(train=False).targets[5]}" in pad.frame.text
+    label = MNIST10k(train=False).targets[5]
+    assert f"{'Right, the' if label == p.argmax() else 'Wrong: the'} label is {label}." in pad.frame.text
 
 
 @pytest.mark.parametrize("build", [lenet, mlp, lambda: nn.Sequential(*list(mlp())[1:])])
