@@ -30,7 +30,7 @@ from .widget import Widget
 GRID = 18                               # cells of the surface along each side; thumbnails have every second
 MOST_UNITS, MOST_EPOCHS = 8, 8
 NET, SIDE, THUMB, ROW = 372, 220, 26, 34                   # px
-PLOT = dict(left=44, top=10, width=220, height=150)
+PLOT = dict(left=44, top=10, width=190, height=150)
 LEVELS = "abcdefghijklm"                # of a thumbnail's cell: a is -1, g is 0, m is 1
 FORKS = ("", "lr", "noise", "optimizer", "batch_size")
 LEGEND = ("Solid line: weight, blue positive, orange with − negative, the wider the larger. Dashed line beside it: the "

@@ -62,7 +62,7 @@ def test_fork_from_the_step_at_hand(browser):
         live.page.get_by_label("of", exact=True).fill("0.1")
         live.page.get_by_label("of", exact=True).press("Enter")
         live.settled()
-        assert count(live, ".md-play > svg") == 4 and count(live, ".md-curve") == 4
+        assert count(live, ".md-planes > svg") == 2 and count(live, ".md-curve") == 4
         live.page.locator(".md-stage").focus()
         live.press("Home", "ArrowRight", "ArrowRight", "ArrowRight")
         live.page.get_by_role("button", name="fork from this step").click()

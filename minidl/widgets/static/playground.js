@@ -2,7 +2,7 @@
 // from Python (minidl/widgets/playground.py).
 
 const [NET, SIDE, THUMB, GRID] = [372, 220, 26, 18];
-const PLOT = { left: 44, top: 10, width: 220, height: 150 };
+const PLOT = { left: 44, top: 10, width: 190, height: 150 };
 const LETTERS = "abcdefghijklm";
 const DASHES = ["", "7 4", "8 3 2 3", "2 3"];
 const MARKS = ["M-3,0a3,3 0 1,0 6,0a3,3 0 1,0 -6,0z", "M-2.8,-2.8h5.6v5.6h-5.6z", "M0,-3.6L3.4,2.6H-3.4z",
@@ -161,7 +161,7 @@ function losses(figure, rows, t, labels) {
       s("text", { x: x + 12, y: labels[lane], class: "small bold", "dominant-baseline": "central" },
         `${mark}${k ? "fork" : "main"} ${kind ? "test" : "train"}`)];
   }));
-  return picture(NET, low + 30, rules, lines, text("0", PLOT.left, low + 15, "middle"),
+  return picture(325, low + 30, rules, lines, text("0", PLOT.left, low + 15, "middle"),
     text("batch; loss of all points", PLOT.left + PLOT.width / 2, low + 15, "middle"), text(whole(figure.last), right, low + 15, "middle"));
 }
 
@@ -208,8 +208,9 @@ export default widget({
     const model = net(figure, runs[runs.length > 1 ? Number(view.which.value) : 0], view);
     const first = model.querySelector("[data-key]");
     if (first) first.setAttribute("data-now", "");
-    stage.replaceChildren(h("div", { class: "md-play" }, model, runs.map((row, k) => surface(figure, k, row)),
-      losses(figure, runs, t, labels)), ...broken.filter(Boolean), h("p", { class: "md-remark" },
+    const planes = h("div", { class: "md-planes" }, runs.map((row, k) => surface(figure, k, row)));
+    const curves = losses(figure, runs, t, labels);
+    stage.replaceChildren(h("div", { class: "md-play" }, model, runs.length > 1 ? [curves, planes] : [planes, curves]), ...broken.filter(Boolean), h("p", { class: "md-remark" },
       `Widest solid line: ${number(figure.weight)}; widest dashed line: ${number(figure.slope)}. ${figure.legend}`));
   },
 });
