@@ -4,9 +4,9 @@ Rules are functions of NumPy arrays here, as in the lesson; only the checkpoint 
 """
 import numpy as np
 
-import minidl as md
-from minidl import optim
-
+from ... import optim
+from ...autograd import no_grad
+from ...tensor import tensor
 from ..cases import case, normal
 from ..exercise import Exercise
 
@@ -202,10 +202,10 @@ def _(w, gradients, lr, beta1, beta2, eps, weight_decay):
 
 @decoupled.variant
 def _(w, gradients, lr, beta1, beta2, eps, weight_decay):
-    w = md.tensor(w, requires_grad=True)
+    w = tensor(w, requires_grad=True)
     optimizer = optim.AdamW([w], lr, (beta1, beta2), eps, weight_decay)
     for g in gradients:
-        w.grad = md.tensor(g)
+        w.grad = tensor(g)
         optimizer.step()
     return w
 
@@ -335,7 +335,7 @@ class Checkpoint:
         self.memory = optimizer.state_dict()
 
     def restore(self, parameters, optimizer):
-        with md.no_grad():
+        with no_grad():
             for p, kept in zip(parameters, self.weights):
                 p.copy_(kept)
         optimizer.load_state_dict(self.memory)
@@ -355,7 +355,7 @@ def _train(parameters, optimizer, steps):
 
 
 def _started(name, a, b):
-    parameters = [md.tensor(a, requires_grad=True), md.tensor(b, requires_grad=True)]
+    parameters = [tensor(a, requires_grad=True), tensor(b, requires_grad=True)]
     return parameters, MAKERS[name](parameters)
 
 
@@ -394,7 +394,7 @@ class _Alias(Checkpoint):
 @resume.mistake("The weights are restored, and the optimiser begins anew. What it remembered is part of the training.")
 class _WeightsOnly(Checkpoint):
     def restore(self, parameters, optimizer):
-        with md.no_grad():
+        with no_grad():
             for p, kept in zip(parameters, self.weights):
                 p.copy_(kept)
 
@@ -417,7 +417,7 @@ class _Replaced(Checkpoint):
                 "way, and is the old one again.")
 class _NoSettings(Checkpoint):
     def restore(self, parameters, optimizer):
-        with md.no_grad():
+        with no_grad():
             for p, kept in zip(parameters, self.weights):
                 p.copy_(kept)
         optimizer.load_state_dict({"state": self.memory["state"],
@@ -427,7 +427,7 @@ class _NoSettings(Checkpoint):
 @resume.mistake("Only the first parameter came back.")
 class _FirstOnly(Checkpoint):
     def restore(self, parameters, optimizer):
-        with md.no_grad():
+        with no_grad():
             parameters[0].copy_(self.weights[0])
         optimizer.load_state_dict(self.memory)
 
@@ -435,7 +435,7 @@ class _FirstOnly(Checkpoint):
 @resume.mistake("The optimiser's settings came back and its memory did not: momentum, squares and count begin at 0.")
 class _NoMemory(Checkpoint):
     def restore(self, parameters, optimizer):
-        with md.no_grad():
+        with no_grad():
             for p, kept in zip(parameters, self.weights):
                 p.copy_(kept)
         optimizer.load_state_dict({"state": {}, "param_groups": self.memory["param_groups"]})
@@ -448,9 +448,9 @@ class _Arrays:
 
     def restore(self, parameters, optimizer):
         optimizer.load_state_dict(self.memory)
-        with md.no_grad():
+        with no_grad():
             for p, kept in zip(parameters, self.weights):
-                p[...] = md.tensor(kept)
+                p[...] = tensor(kept)
 
 
 # --- 07.4: settings for a known valley ------------------------------------------------------------------------------
