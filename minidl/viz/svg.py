@@ -11,6 +11,7 @@ from html import escape
 from .theme import BODY, css
 
 EMPTY = {"br", "hr", "img", "input", "meta", "link"}             # of HTML, without an end
+SHAPES = {"circle", "ellipse", "line", "path", "polygon", "polyline", "rect", "use"}     # of SVG, by the thousand
 
 
 class Markup(str):
@@ -34,7 +35,9 @@ def element(tag, *children, **attributes):
                      for child in children if child is not None)
     if tag in EMPTY:
         return Markup(f"<{tag}{parts}>")
-    return Markup(f"<{tag}{parts}>{inside}</{tag}>" if inside else f"<{tag}{parts}></{tag}>")
+    if tag in SHAPES and not inside:
+        return Markup(f"<{tag}{parts}/>")
+    return Markup(f"<{tag}{parts}>{inside}</{tag}>")
 
 
 def joined(parts, by=""):

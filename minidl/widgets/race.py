@@ -32,7 +32,7 @@ PLOT = dict(left=40, top=10, width=206, height=262)
 SIZE = (350, 306)
 NEAR = 0.01                             # reached: what is left of the height of the start
 FAR = 1e6                               # diverged: beyond so many widths of the map
-LEVELS = 12
+LEVELS, CELLS = 12, 41                  # of the map: shades; places along each side where the loss is looked up
 SWEEP = tuple(2.0**k for k in range(-4, 5))
 
 
@@ -562,7 +562,7 @@ def contours(land):
         from contourpy import contour_generator
     except ImportError:
         raise ImportError('the map needs contourpy, which matplotlib brings: pip install "minidl[lab]"') from None
-    x, y, height = heights(land)
+    x, y, height = heights(land, CELLS)
     masked = np.ma.masked_invalid(height)
     if masked.count() == 0:
         raise ArgumentError(message("race: the loss is not finite anywhere on the map.", [("x", land.x), ("y", land.y)],

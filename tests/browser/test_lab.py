@@ -286,8 +286,27 @@ def test_optimiser_race_is_run_again_from_where_the_start_is_dragged_to(lab, sho
         check_what_is_left(notebook)
 
 
+def test_training_dashboard_grows_with_the_run(lab, shots):
+    with shown(lab, "training-dashboard", "draw-module") as notebook:
+        said = notebook.kernel("board.trace.sentence(len(board.trace) - 1)")
+        notebook.press("End")
+        notebook.until(lambda: notebook.said() == said)
+        assert "At training step 80" in said and f"loss {float(notebook.kernel('loss.item()')):.3g}" in said
+        weight = json.loads(notebook.kernel("net[4].weight.flatten().tolist()"))
+        labels = [text for text in notebook.labels().values() if "4.weight" in text]
+        assert any(f"root mean square {np.sqrt(np.mean(np.square(weight))):.4g}" in text for text in labels), labels
+        before = notebook.live.locator(".md-smooth").first.get_attribute("d")
+        notebook.live.get_by_label("smoothing").fill("0")
+        assert notebook.live.locator(".md-smooth").first.get_attribute("d") != before
+        notebook.kernel("board.step(loss=0.125)")
+        notebook.kernel("board.finish()")
+        notebook.until(lambda: "loss 0.125" in notebook.said())          # the page follows the newest step
+        notebook.shot(shots, "training_dashboard")
+        check_what_is_left(notebook)
+
+
 def test_digit_pad_answers_what_the_model_answers(lab, shots):
-    with shown(lab, "digit-pad", "draw-module", "train-net") as notebook:
+    with shown(lab, "digit-pad", "draw-module", "training-dashboard") as notebook:
         first = notebook.live.locator(".md-first")
         chosen = "net(digits_test[:1]).argmax().item()"
         notebook.kernel("globals().update(digits_test=md.data.MNIST10k(train=False).tensors()[0])")
