@@ -21,7 +21,8 @@ LARGE = 65_536          # numbers: constants that are larger are not worth keepi
 
 
 def optimise(graph, passes=None):
-    """Run all passes until nothing changes; each is followed by `graph.check()`."""
+    """Run all passes until nothing changes; the graph is checked first, and after each pass that changed it."""
+    graph.check()
     for _ in range(10):
         before = _outline(graph)
         for change in passes or PASSES:
