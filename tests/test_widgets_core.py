@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import tomllib
 from pathlib import Path
 from xml.etree import ElementTree
@@ -268,12 +269,28 @@ def test_read_is_the_inverse_of_written():
 
 
 def test_traces_need_no_front_end_and_widgets_say_what_is_missing():
-    code = ("import sys; sys.modules['anywidget'] = None\n"
+    code = ("import sys; sys.modules['traitlets'] = None\n"
             "from minidl import widgets; widgets.Trace([('p', 't')])\n"
             "try: widgets.Widget\n"
             "except ImportError as error: print(error)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == 'widgets need anywidget: pip install "minidl[lab]"', done.stderr
+    assert done.stdout.strip() == 'widgets need traitlets: pip install "minidl[lab]"', done.stderr
+
+
+def test_without_anywidget_a_widget_stands_still_and_everything_else_works():
+    code = """
+        import sys; sys.modules["anywidget"] = None
+        from minidl import widgets
+        player = widgets.play(lambda x, w: x * w, x=2.0, w=3.0)
+        player.edit(values={"w": 5.0})
+        player.set_state({"index": 2, "request": 1})
+        data, metadata = player._repr_mimebundle_()
+        assert player.answer == 1 and player.index == 2 and "2 × 5 = 10" in player.describe()
+        assert data["text/plain"] == player.describe() and "<svg" in data["image/svg+xml"]
+        print(data["text/html"][-82:])
+    """
+    done = subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert done.stdout.strip().endswith('To play it and to change it: pip install "minidl[lab]"</p>'), done.stderr
 
 
 def test_a_wheel_holds_the_page_files():

@@ -14,7 +14,7 @@
 
 Every widget can be used without a browser: `widget.forward()` takes a step, `widget.describe()` says in words what
 is to be seen, `widget.svg()` draws it. The live version needs anywidget (`pip install "minidl[lab]"`), which is
-imported when the first widget is asked for; a Trace needs nothing.
+imported when the first widget is asked for; without it the picture stands still. A Trace needs nothing.
 """
 import importlib
 

@@ -15,10 +15,13 @@ from ..viz import theme
 from .trace import Trace
 
 try:
-    import anywidget
     import traitlets as tr
 except ImportError:
-    raise ImportError('widgets need anywidget: pip install "minidl[lab]"') from None
+    raise ImportError('widgets need traitlets: pip install "minidl[lab]"') from None
+try:
+    from anywidget import AnyWidget
+except ImportError:                                 # a lesson goes on all the same
+    from .still import Still as AnyWidget  # type: ignore[assignment]
 
 STATIC = Path(__file__).parent / "static"
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -36,7 +39,7 @@ def style_sheet(*names):
     return "\n".join([theme.css(".minidl-live"), *own])
 
 
-class Widget(anywidget.AnyWidget):
+class Widget(AnyWidget):
     """What all widgets have in common.
 
     A subclass sets `scripts` and `controls`, defines the controls as traits, and writes `record` and `draw`.
