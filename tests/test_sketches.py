@@ -49,6 +49,16 @@ def test_frames_of_one_graph_share_their_places_and_others_do_not():
     assert set(one) == {x} and set(other) == {y}
 
 
+def test_an_arrow_goes_round_a_note_that_is_in_its_way():
+    notes = dict.fromkeys(diamond(), 1.0)
+    arrows = {(a.xyann, a.xy): a.arrowprops["connectionstyle"] for a in sketch(("", notes)).figure.axes[0].texts
+              if getattr(a, "arrowprops", None)}
+    (place,) = places_of([("", notes, [])])
+    x, w, h, square, out = notes
+    assert arrows[place[h], place[out]] == "arc3,rad=-0.45"          # the square stands between them
+    assert arrows[place[square], place[out]] == "arc3,rad=0"
+
+
 def test_what_it_says_in_words():
     x, w, h, *_ = diamond()
     text = repr(sketch(("a plan", {w: None, x: 3.0, h: None}), ("run", {w: (2.0, -3.0), x: 3.0, h: 6.0}, {h})))

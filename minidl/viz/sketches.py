@@ -36,10 +36,11 @@ def sketch(*frames, columns=None):
     places = places_of(frames)
     columns = columns or len(frames)
     xs, ys = zip(*(place for one in places for place in one.values()))
-    below = 0.9 if any(_pair(value)[1] is not None for _, notes, _ in frames for value in notes.values()) else 0.65
-    edges = min(xs) - 0.6, max(xs) + 0.6, min(ys) - below, max(ys) + 0.45
+    two = any(_pair(value)[1] is not None for _, notes, _ in frames for value in notes.values())
+    edges = min(xs) - 0.6, max(xs) + 0.6, min(ys) - (0.85 if two else 0.65), max(ys) + 0.5
+    row = 1.3 * ROW if two else ROW
     figure, axes = canvas(-(-len(frames) // columns), columns,
-                          size=((edges[1] - edges[0]) * APART, (edges[3] - edges[2]) * ROW + 0.3))
+                          size=((edges[1] - edges[0]) * APART, (edges[3] - edges[2]) * row + 0.3))
     for ax in axes.flat:
         ax.axis("off")
     for ax, (title, notes, new), place in zip(axes.flat, frames, places):
@@ -107,10 +108,16 @@ def _arrows(ax, note, place):
     """An arrow from each input; two from the same one are bent apart."""
     inputs = list(note.inputs)
     for k, i in enumerate(inputs):
-        bend = 0.3 if k else -0.3
+        bend = (0.3 if k else -0.3) if inputs.count(i) > 1 else -0.45 if _blocked(place, i, note) else 0
         ax.annotate("", place[note], place[i], zorder=1, arrowprops={
             "arrowstyle": "-|>", "color": LIGHT.line, "shrinkA": 12, "shrinkB": 13,
-            "connectionstyle": f"arc3,rad={bend if inputs.count(i) > 1 else 0}"})
+            "connectionstyle": f"arc3,rad={bend}"})
+
+
+def _blocked(place, start, end):
+    """Whether a note stands on the straight way between two others."""
+    (x, y), (right, top) = place[start], place[end]
+    return any(x < a < right and abs(b - y - (top - y) * (a - x) / (right - x)) < 0.3 for a, b in place.values())
 
 
 def _put(ax, note, place, value, new, quiet):
