@@ -109,63 +109,63 @@ dual.honest = ()
 
 @dual.mistake("The slope of a product was taken as the product of the slopes. Each factor changes while the other "
               "stays.")
-class _(Dual):
+class ProductOfSlopes(Dual):
     def __mul__(self, other):
         return type(self)(self.value * other.value, self.slope * other.slope)
 
 
 @dual.mistake("In the product, only the first factor changes. The second one may change as well.")
-class _(Dual):
+class FirstFactorOnly(Dual):
     def __mul__(self, other):
         return type(self)(self.value * other.value, self.slope * other.value)
 
 
 @dual.mistake("The slope of the quotient has its sign the wrong way round: a denominator that grows pulls it down.")
-class _(Dual):
+class QuotientSign(Dual):
     def __truediv__(self, other):
         out = super().__truediv__(other)
         return type(self)(out.value, -out.slope)
 
 
 @dual.mistake("The denominator of the quotient's slope is not squared.")
-class _(Dual):
+class QuotientNotSquared(Dual):
     def __truediv__(self, other):
         return type(self)(self.value / other.value,
                           (self.slope * other.value - self.value * other.slope) / other.value)
 
 
 @dual.mistake("The inner slope is missing in exp: for exp(3x), the 3 must appear in front.")
-class _(Dual):
+class ExpWithoutInner(Dual):
     def exp(self):
         return type(self)(math.exp(self.value), math.exp(self.value))
 
 
 @dual.mistake("The inner slope is missing in the sine: for sin(2x), the 2 must appear in front.")
-class _(Dual):
+class SineWithoutInner(Dual):
     def sin(self):
         return type(self)(math.sin(self.value), math.cos(self.value))
 
 
 @dual.mistake("The cosine lost its minus: where the sine is positive, the cosine falls.")
-class _(Dual):
+class CosineSign(Dual):
     def cos(self):
         return type(self)(math.cos(self.value), math.sin(self.value) * self.slope)
 
 
 @dual.mistake("The slope of the logarithm is 1 over the value of its input, not over the logarithm.")
-class _(Dual):
+class LogOfLog(Dual):
     def log(self):
         return type(self)(math.log(self.value), self.slope / math.log(self.value))
 
 
 @dual.mistake("A negative number keeps its slope here. If the value changes its sign, so does the slope.")
-class _(Dual):
+class NegativeKeepsSlope(Dual):
     def __neg__(self):
         return type(self)(-self.value, self.slope)
 
 
 @dual.variant
-class _(Dual):
+class ShortQuotient(Dual):
     def __truediv__(self, other):
         value = self.value / other.value
         return type(self)(value, (self.slope - value * other.slope) / other.value)
