@@ -868,6 +868,18 @@ def _(w, loss, lr, count):
     return descend(tensor(w.detach().numpy().copy(), requires_grad=True), loss, lr, count)
 
 
+@steps.mistake("`w = w - ...` makes a new tensor and calls it w: the one that was given has not moved, and the new one "
+               "has no gradient of its own.")
+def _(w, loss, lr, count):
+    losses = []
+    for _ in range(count):
+        L = loss(w)
+        L.backward()
+        w = w - lr * w.grad
+        losses.append(L.item())
+    return losses
+
+
 @steps.mistake("These are the losses after each step. The first one should be that of the start.")
 def _(w, loss, lr, count):
     return [*descend(w, loss, lr, count)[1:], loss(w).item()]

@@ -1,12 +1,12 @@
 """Chapter 05, modules and init: parameters found once and in order, weights that keep a signal alive, and states.
 
-A case names a model; `MODELS` builds it with minidl's modules, each parameter filled with numbers of its own.
+A case describes a model; `MODELS` builds it of minidl's modules, and a seed fills its parameters with numbers.
 """
 import numpy as np
 
 from ... import nn
 from ...tensor import Tensor
-from ..cases import case, normal
+from ..cases import case
 from ..compare import plain
 from ..exercise import Exercise
 
@@ -47,29 +47,33 @@ class Whole(nn.Module):
         self.head = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 1))
 
 
+LAYER = "Linear(2, 3)"
+LAYERS = "Sequential(Linear(2, 3), Tanh(), Linear(3, 1, bias=False))"
+BLOCK = "a Block: scale, inner = Linear(3, 2), shift"
+TIED = "a Tied: into, out = Linear(2, 2), Linear(2, 2); again = into; out.weight = into.weight"
+WHOLE = "a Whole: block = Block(), constant = a plain tensor, head = Sequential(Linear(2, 2), ReLU(), Linear(2, 1))"
+NORM = "Sequential(Linear(2, 3), BatchNorm1d(3))"
 MODELS = {
-    "one layer": lambda: nn.Linear(2, 3),
-    "two layers": lambda: nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1, bias=False)),
-    "a block": Block,
-    "tied": Tied,
-    "a whole model": Whole,
-    "batch norm": lambda: nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)),
+    LAYER: lambda: nn.Linear(2, 3),
+    LAYERS: lambda: nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1, bias=False)),
+    BLOCK: Block,
+    TIED: Tied,
+    WHOLE: Whole,
+    NORM: lambda: nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)),
 }
 
 
-def built(name, numbers):
-    """A model, its parameters and buffers filled from an array of numbers, one after the other."""
-    model, used = MODELS[name](), 0
-    for p in [*model.parameters(), *model.buffers()]:
+def built(model, seed):
+    """A model from its description, with random numbers in its parameters and buffers."""
+    built, rng = MODELS[model](), np.random.default_rng(seed)
+    for p in [*built.parameters(), *built.buffers()]:
         if p.dtype.kind == "f":
-            p.array[...] = numbers[used:used + p.numel()].reshape(p.shape)
-            used += p.numel()
-    return model
+            p.array[...] = rng.normal(size=p.shape)
+    return built
 
 
-def _models(rng, *names):
-    for name in names:
-        yield name, normal(rng, 60).astype(np.float32).astype(np.float64)
+def _seed(rng):
+    return int(rng.integers(10_000))
 
 
 # --- 05.1: find every parameter -----------------------------------------------------------------------------------
@@ -89,8 +93,8 @@ def all_parameters(module):
 
 
 @found.observe
-def _(answer, name, numbers):
-    model = built(name, numbers)
+def _(answer, model, seed):
+    model = built(model, seed)
     pairs = list(answer(model))
     known = {id(p): path for path, p in _every_path(model)}
     return [[path, known.get(id(p), "a tensor that is no parameter")] for path, p in pairs]
@@ -98,8 +102,8 @@ def _(answer, name, numbers):
 
 @found.cases
 def _(rng):
-    for name, numbers in _models(rng, "one layer", "two layers", "a block", "tied", "a whole model", "batch norm"):
-        yield case(name, numbers)
+    for model in (LAYER, LAYERS, BLOCK, TIED, WHOLE, NORM):
+        yield case(model, _seed(rng))
 
 
 def _children(module):
@@ -366,8 +370,8 @@ def snapshot(model):
 
 
 @keep.observe
-def _(answer, name, numbers):
-    model = built(name, numbers)
+def _(answer, model, seed):
+    model = built(model, seed)
     state = answer(model)
     at_once = {path: np.array(plain(value)) for path, value in state.items()}
     for p in [*model.parameters(), *model.buffers()]:
@@ -377,8 +381,8 @@ def _(answer, name, numbers):
 
 @keep.cases
 def _(rng):
-    for name, numbers in _models(rng, "one layer", "two layers", "batch norm", "a block", "tied"):
-        yield case(name, numbers)
+    for model in (LAYER, LAYERS, NORM, BLOCK, TIED):
+        yield case(model, _seed(rng))
 
 
 @keep.mistake("The kept numbers went along with the model: they are its own memory, looked at by another name.")
@@ -451,9 +455,9 @@ CHANGES = {
 
 
 @load.observe
-def _(answer, name, change, numbers, others):
-    model = built(name, numbers)
-    state = {path: np.array(v.numpy()) for path, v in built(name, others).state_dict().items()}
+def _(answer, model, change, seed):
+    other, model = built(model, seed + 1), built(model, seed)
+    state = {path: np.array(v.numpy()) for path, v in other.state_dict().items()}
     state = {path: Tensor(np.array(v)) for path, v in CHANGES[change](state).items()}
     held, raised = list(model.parameters()), None
     try:
@@ -473,11 +477,10 @@ def _(answer, name, change, numbers, others):
 
 @load.cases
 def _(rng):
-    for name, change in [("one layer", "as it was"), ("two layers", "as it was"), ("one layer", "last name missing"),
-                         ("one layer", "one name too many"), ("two layers", "last one with another shape"),
-                         ("one layer", "last one a single number"), ("a block", "as it was")]:
-        (_, numbers), (_, others) = _models(rng, name, name)
-        yield case(name, change, numbers, others)
+    for model, change in [(LAYER, "as it was"), (LAYERS, "as it was"), (LAYER, "last name missing"),
+                          (LAYER, "one name too many"), (LAYERS, "last one with another shape"),
+                          (LAYER, "last one a single number"), (BLOCK, "as it was")]:
+        yield case(model, change, _seed(rng))
 
 
 def _checked(model, state, names=True, shapes=True):
