@@ -1,5 +1,6 @@
 """The visual language: colours that everybody can read and tell apart, numbers, shapes, and SVG that is well formed."""
 import itertools
+import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -176,3 +177,11 @@ def test_texts_are_measured_and_cut():
 
 def test_nothing_is_smaller_than_eleven_pixels():
     assert min(theme.BODY, theme.SMALL) >= 11
+
+
+def test_a_picture_carries_the_rules_that_it_uses_and_no_others():
+    bare = str(document(9, 9, element("circle", r=1, class_="muted"), title="t", desc="d"))
+    lanes = str(document(9, 9, element("path", d="M0,0", style="stroke: var(--md-lane-2)"), title="t", desc="d"))
+    assert ".muted {" in bare and ".paper {" in bare and ".gradient {" not in bare and "--md-lane" not in bare
+    assert lanes.count("--md-lane-2:") == css("svg.minidl").count("--md-lane-2:") and ".muted {" not in lanes
+    assert set(re.findall(r"var\((--[\w-]+)\)", bare + lanes)) <= set(re.findall(r"(--[\w-]+):", bare + lanes))

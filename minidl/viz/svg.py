@@ -6,6 +6,7 @@ What `element` returns is Markup and goes into another element as it is; any oth
 function writes HTML.
 """
 import math
+import re
 from html import escape
 
 from .theme import BODY, css
@@ -65,12 +66,19 @@ def document(width, height, *children, title, desc, theme=None):
         desc: all there is to see, in words.
         theme: "light" or "dark"; None follows the reader's preference.
     """
-    style = element("style", Markup(css("svg.minidl")))
     paper = element("rect", width="100%", height="100%", class_="paper")
+    style = element("style", Markup(_needed(css("svg.minidl"), "".join(map(str, (paper, *children))))))
     return element("svg", element("title", title), element("desc", desc), style, paper, *children,
                    xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {_text(float(width))} {_text(float(height))}",
                    width=float(width), height=float(height), role="img", class_="minidl",
                    data_theme=theme, style="max-width: 100%; height: auto;")
+
+
+def _needed(sheet, body):
+    """The style sheet without rules and colours that nothing in the picture asks for; a notebook holds many."""
+    rules = [line for line in sheet.splitlines(keepends=True)
+             if not (named := re.match(r"svg\.minidl \.([\w-]+) \{", line)) or named[1] in body]
+    return "".join(rules) if "md-lane" in body else re.sub(r" --md-lane-\d: #\w+;", "", "".join(rules))
 
 
 # ---------------------------------------------------------------------- text
