@@ -290,8 +290,7 @@ def _(gradients, max_norm):
     return _each(gradients, lambda g: min(1, max_norm / max(longest, 1e-300)))
 
 
-@limit.mistake("All gradients were divided by the limit's share of the length, although they were short enough or the "
-               "quotient stood upside down.")
+@limit.mistake("What was too long became longer still: the quotient stands upside down.")
 def _(gradients, max_norm):
     return _each(gradients, lambda g: max(1, _length(gradients) / max_norm))
 
