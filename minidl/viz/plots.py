@@ -53,8 +53,9 @@ def listed(words):
 
 
 def plural(count, one, many=""):
-    """1 mistake, 1,200 mistakes."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+    """1 mistake, 1,200 mistakes, 2 batches."""
+    many = many or one + ("es" if one.endswith(("ch", "sh", "s", "x")) else "s")
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def article(name):
