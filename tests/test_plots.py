@@ -83,6 +83,11 @@ HISTORY = {"train loss": [3.0, 2.0, 1.0, 1.0, 0.6, 0.5, 0.4, 0.5], "validation l
            "validation accuracy": [0.5, 0.75]}
 
 
+@pytest.mark.parametrize("one, two", [("epoch", "2 epochs"), ("batch", "2 batches"), ("mistake", "2 mistakes")])
+def test_two_of_a_kind(one, two):
+    assert plots.plural(2, one) == two and plots.plural(1, one) == f"1 {one}"
+
+
 def test_curves_are_told_by_kind_with_their_best_epoch():
     assert plots.curves(HISTORY).alt == (
         "Loss over 2 epochs: train from 3 to 0.5; validation from 1 to 1.25, lowest in epoch 1. "

@@ -53,8 +53,8 @@ def listed(words):
 
 
 def plural(count, one, many=""):
-    """1 mistake, 1,200 mistakes, 2 batches."""
-    many = many or one + ("es" if one.endswith(("ch", "sh", "s", "x")) else "s")
+    """1 mistake, 1,200 mistakes, 2 epochs, 2 batches."""
+    many = many or one + ("es" if one.endswith(("tch", "sh", "s", "x")) else "s")
     return f"{count:,} {one if count == 1 else many}"
 
 
