@@ -1,6 +1,7 @@
 """Drawn graphs: what they show is what the tape, the graph or the module holds, with `dot` and without."""
 import json
 import re
+import sys
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -12,8 +13,11 @@ from minidl.errors import ArgumentError, ShapeError
 from minidl.primitive import registry
 from minidl.viz import dot as dot_module
 from minidl.viz import draw, watch
+from minidl.viz.cards import card_svg
 from minidl.viz.drawing import READABLE, Drawing
 from minidl.viz.graphview import Edge, GraphView, Item
+from minidl.viz.raster import figure_of
+from minidl.viz.svg import element
 from minidl.viz.theme import THEMES, numbers
 
 F = nn.functional
@@ -548,8 +552,6 @@ def test_a_drawing_is_saved_in_the_form_that_its_name_asks_for(tmp_path, monkeyp
     with pytest.raises(ArgumentError, match="cannot be written as .bmp"):
         drawing.save(tmp_path / "g.bmp")
     monkeypatch.setattr(dot_module.shutil, "which", lambda program: None)
-    with pytest.raises(ArgumentError, match="Try: save it as .svg"):
-        drawing.save(tmp_path / "g.png")
     with pytest.raises(ArgumentError, match="dot was not found"):
         draw(leaf(1.0), engine="dot")
 
@@ -558,6 +560,70 @@ def test_a_drawing_is_saved_in_the_form_that_its_name_asks_for(tmp_path, monkeyp
 def test_a_png_is_saved(tmp_path):
     draw(scalars()[0]).save(tmp_path / "g.png")
     assert (tmp_path / "g.png").read_bytes().startswith(b"\x89PNG")
+
+
+@every_drawing
+@pytest.mark.parametrize("theme", [None, "dark"])
+def test_without_dot_a_png_is_the_picture_of_the_svg(name, theme, tmp_path, monkeypatch):
+    image = pytest.importorskip("matplotlib.image")
+    monkeypatch.setattr(dot_module.shutil, "which", lambda program: None)
+    drawing = DRAWINGS[name](theme=theme)
+    drawing.save(tmp_path / "g.png")
+    pixels = image.imread(tmp_path / "g.png")[..., :3]
+    root, paper = ET.fromstring(drawing.svg), THEMES[theme or "light"].paper
+    scale = pixels.shape[1] / float(root.get("width"))
+    assert scale >= 1.9 and pixels.shape[0] == pytest.approx(scale * float(root.get("height")), abs=2)
+    ink = np.abs(pixels - [int(paper[k:k + 2], 16) / 255 for k in (1, 3, 5)]).max(2) > 0.5
+    for card in root.iter(f"{SVG}g"):
+        for text in card.iter(f"{SVG}text") if card.get("data-id") else ():
+            x, y = float(text.get("x")) * scale, float(text.get("y")) * scale
+            letters = ink[int(y - 10 * scale):int(y), int(x - 8 * scale):int(x + 8 * scale)]
+            assert 0.01 < letters.mean() < 0.8, (card.get("data-id"), text.text)
+
+
+@every_drawing
+def test_what_matplotlib_paints_has_every_text_and_none_is_clipped(name):
+    pytest.importorskip("matplotlib")
+    svg = str(card_svg(DRAWINGS[name]().view))
+    texts = figure_of(svg).axes[0].texts
+    assert [t.get_text() for t in texts] == [t.text for t in ET.fromstring(svg).iter(f"{SVG}text")]
+    for t in texts:
+        (left, top), (right, bottom) = t.axes.transData.inverted().transform(t.get_window_extent())
+        assert left >= 0 and right <= t.axes.get_xlim()[1], t.get_text()
+        assert min(top, bottom) >= 0 and max(top, bottom) <= t.axes.get_ylim()[0], t.get_text()
+
+
+def test_what_matplotlib_paints_lies_where_the_svg_says_and_looks_so():
+    pytest.importorskip("matplotlib")
+    svg = element("svg", element("g", element("rect", x=10, y=20, width=30, height=40, class_="outline"),
+                                 transform="translate(5,6)"),
+                  element("path", d="M1,2H30V9Q30,12 40,12Z", class_="value", stroke_dasharray="7 3.5"),
+                  element("text", "$a$", x=7, y=90, class_="small negative"), width=100, height=120)
+    from matplotlib import colors as colours
+    axes = figure_of(svg, "dark").axes[0]
+    box, line = axes.patches
+    assert box.get_extents().transformed(axes.transData.inverted()).bounds == pytest.approx((15, 66, 30, -40))
+    assert colours.to_hex(box.get_edgecolor()) == THEMES["dark"].ink.lower()
+    assert colours.to_hex(box.get_facecolor()) == THEMES["dark"].paper
+    assert line.get_path().vertices.tolist() == [[1, 2], [30, 2], [30, 9], [30, 12], [40, 12], [40, 12]]
+    assert line.get_linestyle() == (0, [5.0, 2.5]) and line.get_facecolor()[3] == 0
+    assert axes.texts[0].get_position() == (7, 90)
+    assert colours.to_hex(axes.texts[0].get_color()) == THEMES["dark"].negative.lower()
+
+
+def test_without_dot_a_pdf_is_saved_the_same_each_time(tmp_path):
+    pytest.importorskip("matplotlib")
+    for name in ("a.pdf", "b.pdf"):
+        draw(scalars()[0], engine="own").save(tmp_path / name)
+    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+    assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()
+
+
+def test_without_dot_and_matplotlib_a_png_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    with pytest.raises(ImportError, match=r'Graphviz or matplotlib: pip install "minidl\[lab\]"'):
+        draw(scalars()[0], engine="own").save(tmp_path / "g.png")
+    assert not (tmp_path / "g.png").exists()
 
 
 def test_more_than_five_hundred_items_are_text_until_asked():

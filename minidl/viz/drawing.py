@@ -28,6 +28,7 @@ from .dot import dot_text, has_dot, rendered
 from .fold import close_modules, frames, set_aside, stack_repeats
 from .from_graph import graph_of, graph_view
 from .from_tape import failed_view, tape_view
+from .raster import painted
 from .svg import element
 from .theme import LIGHT, css
 from .watching import watch
@@ -84,22 +85,32 @@ class Drawing:
     def save(self, path):
         """Write the picture to a file; the ending of its name says how: .svg, .dot, .gv, .png, .pdf, .txt.
 
+        A PNG or a PDF is made by Graphviz' `dot`; where it is not installed, or with `engine="own"`, by matplotlib.
+
         Raises:
-            ArgumentError: it is none of these, or it is .png or .pdf and there is no program `dot`.
+            ArgumentError: it is none of these.
+            ImportError: it is .png or .pdf, and there is neither Graphviz nor matplotlib.
         """
         path = Path(path)
         kind = path.suffix.lower()
         texts = {".svg": lambda: self.svg, ".dot": lambda: self.dot, ".gv": lambda: self.dot, ".txt": self.describe}
         if kind in texts:
             path.write_text(texts[kind](), encoding="utf-8")
-        elif kind in (".png", ".pdf") and has_dot():
-            path.write_bytes(rendered(self.dot, kind[1:]))
         elif kind in (".png", ".pdf"):
-            raise ArgumentError(message(f"save: a {kind[1:].upper()} is made by Graphviz, and its program dot was not "
-                                        "found.", [("file", path.name)], "save it as .svg, or install Graphviz."))
+            path.write_bytes(self._file(kind[1:]))
         else:
             raise ArgumentError(message(f"save: a drawing cannot be written as {kind or 'a file without an ending'}.",
                                         [("file", path.name)], ".svg, .png, .pdf, .dot or .txt."))
+
+    def _file(self, format):
+        """The bytes of a PNG or a PDF."""
+        if self.engine == "dot" or (self.engine is None and has_dot()):
+            try:
+                return rendered(self.dot, format)
+            except Exception:                          # a Graphviz that is there and does not work
+                if self.engine == "dot":
+                    raise
+        return painted(str(card_svg(self.view, self.theme)), format, self.theme or "light")
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         if len(self.view.items) > OPEN:
