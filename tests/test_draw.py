@@ -13,7 +13,7 @@ from minidl.errors import ArgumentError, ShapeError
 from minidl.primitive import registry
 from minidl.viz import dot as dot_module
 from minidl.viz import draw, watch
-from minidl.viz.cards import card_svg
+from minidl.viz.cards import card_size, card_svg
 from minidl.viz.drawing import READABLE, Drawing
 from minidl.viz.graphview import Edge, GraphView, Item
 from minidl.viz.raster import figure_of
@@ -586,11 +586,21 @@ def test_what_matplotlib_paints_has_every_text_and_none_is_clipped(name):
     pytest.importorskip("matplotlib")
     svg = str(card_svg(DRAWINGS[name]().view))
     texts = figure_of(svg).axes[0].texts
+    boxed = {text.text: float(box.get("width")) for g in ET.fromstring(svg).iter(f"{SVG}g") if g.get("data-id")
+             for box, text in zip(g, [*g][1:]) if box.get("class") in ("gradient", "absent")}
     assert [t.get_text() for t in texts] == [t.text for t in ET.fromstring(svg).iter(f"{SVG}text")]
     for t in texts:
         (left, top), (right, bottom) = t.axes.transData.inverted().transform(t.get_window_extent())
         assert left >= 0 and right <= t.axes.get_xlim()[1], t.get_text()
+        assert right - left <= boxed.get(t.get_text(), np.inf) + 1, t.get_text()
         assert min(top, bottom) >= 0 and max(top, bottom) <= t.axes.get_ylim()[0], t.get_text()
+
+
+def test_letters_that_are_wider_than_reckoned_are_painted_smaller():
+    pytest.importorskip("matplotlib")
+    view = GraphView((Item("n1", "op", name="W" * 30),), ())
+    text = figure_of(str(card_svg(view))).axes[0].texts[0]
+    assert text.get_window_extent(dpi=96).width < card_size(view.items[0])[0] - 10
 
 
 def test_what_matplotlib_paints_lies_where_the_svg_says_and_looks_so():

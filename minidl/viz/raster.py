@@ -13,7 +13,7 @@ from .theme import BODY, MONO, THEMES, css, variables
 
 POINT = 0.75                                           # points in a px of CSS, of which 96 make an inch
 SHARP = 2                                              # pixels of a PNG for each px of the SVG
-SPARE = 6                                              # px beside a text that it may fill, as in the box of a gradient
+SPARE = 12                                             # px beside a text that it may fill: a card has them
 
 
 def painted(svg, format="png", theme="light"):
@@ -139,6 +139,7 @@ def _fit(axes, figure):
     shares = [1.0]
     for text in axes.texts:
         reckoned = text_width(text.get_text(), text.get_size() / POINT, text.get_weight() == "bold")
+        reckoned *= 1.1 if text.get_family() == ["DejaVu Sans Mono"] else 1.0
         shares.append((reckoned + SPARE) / max(text.get_window_extent(dpi=96).width, 1.0))
     for text in axes.texts:
         text.set_size(text.get_size() * min(shares))
