@@ -471,12 +471,15 @@ def test_what_dot_would_draw_too_wide_goes_on_in_a_new_line():
     assert cards(wide.svg) and float(ET.fromstring(wide.svg).get("width")) < 1250
 
 
-def test_a_dot_that_does_not_work_is_gone_round(monkeypatch):
+def test_a_dot_that_does_not_work_is_gone_round(monkeypatch, tmp_path):
     def broken(text, format):
         raise OSError("dot: error while loading shared libraries")
     monkeypatch.setattr("minidl.viz.drawing.rendered", broken)
     monkeypatch.setattr("minidl.viz.drawing.has_dot", lambda: True)
     assert cards(draw(scalars()[0]).svg)
+    pytest.importorskip("matplotlib")
+    draw(scalars()[0]).save(tmp_path / "g.png")
+    assert (tmp_path / "g.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(OSError, match="shared libraries"):
         _ = draw(scalars()[0], engine="dot").svg
 
