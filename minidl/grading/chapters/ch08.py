@@ -53,14 +53,14 @@ def _(answer, n, batch_size, seed, epoch):
             "again the same, if asked again": same(seed, epoch), "the same in the next epoch": same(seed, epoch + 1),
             "the same with another seed": same(seed + 7, epoch),
             "the same as seed + 1 had one epoch before": same(seed + 1, epoch - 1),
-            "most neighbours are still neighbours": bool((abs(np.diff(order)) == 1).mean() > 0.5),
+            "most neighbours are still neighbours": bool((abs(np.diff(order)) == 1).mean() > 0.6),
             "NumPy's common generator left alone": untouched}
 
 
 @sampler.cases
 def _(rng):
-    yield case(12, 4, 0, 1)
-    yield case(14, 4, 0, 1)
+    yield case(24, 4, 0, 1)                    # so many that no honest shuffle keeps most neighbours by chance
+    yield case(26, 4, 0, 1)
     for _ in range(3):
         yield case(int(rng.integers(20, 60)), int(rng.integers(3, 9)), int(rng.integers(0, 99)),
                    int(rng.integers(1, 9)))
