@@ -15,7 +15,8 @@ from minidl.grading.compare import plain
 ROOT = Path(__file__).resolve().parents[1]
 EXERCISES = all_exercises()
 every_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.id)
-SEEDS = (1, 2, 3)                        # 1 is the public one
+SEEDS = [pytest.param(1, id="public"), *(pytest.param(k, id=f"seed{k}", marks=pytest.mark.slow) for k in (2, 3))]
+every_seed = pytest.mark.parametrize("seed", SEEDS)      # the others in `make test-long`
 PYTHON = {name for kind in (list, tuple, dict, set, str, int, float) for name in dir(kind)}     # needs no chapter
 FEWEST_MISTAKES, HINTS, FEWEST_VARIANTS = 5, 3, 100
 RUN, SHORTEST = 8, 6                     # tokens in a row that give a solution away; shorter lines give nothing away
@@ -69,12 +70,11 @@ def test_doing_nothing_earns_nothing(exercise):
         assert not examine(exercise.id, lazy).right
 
 
+@every_seed
 @every_exercise
-def test_the_solution_earns_everything(exercise):
-    answer = answer_from("solutions", exercise)
-    for seed in SEEDS:
-        verdict = examine(exercise.id, answer, seed)
-        assert verdict.right and verdict.points == exercise.points > 0, verdict
+def test_the_solution_earns_everything(exercise, seed):
+    verdict = examine(exercise.id, answer_from("solutions", exercise), seed)
+    assert verdict.right and verdict.points == exercise.points > 0, verdict
 
 
 @every_exercise
@@ -85,14 +85,14 @@ def test_the_reference_keeps_to_its_own_rules(exercise):
 # --- named mistakes -------------------------------------------------------------------------------------------------
 
 
+@every_seed
 @every_exercise
-def test_every_named_mistake_gets_its_own_message(exercise):
-    for seed in SEEDS:
-        for mistake in exercise.mistakes:
-            verdict = examine(exercise.id, mistake.wrong, seed)
-            assert not verdict.right, f"passes: {mistake.message}"
-            assert (verdict.mistake, verdict.sure) == (mistake.message, True), f"{mistake.message}\n{verdict.text}"
-            assert mistake.message in verdict.text
+def test_every_named_mistake_gets_its_own_message(exercise, seed):
+    for mistake in exercise.mistakes:
+        verdict = examine(exercise.id, mistake.wrong, seed)
+        assert not verdict.right, f"passes: {mistake.message}"
+        assert (verdict.mistake, verdict.sure) == (mistake.message, True), f"{mistake.message}\n{verdict.text}"
+        assert mistake.message in verdict.text
 
 
 @pytest.mark.parametrize("number", sorted({e.number for e in EXERCISES}))
@@ -135,23 +135,23 @@ FORMS = {
 HONEST = [(e, form) for e in EXERCISES for form in e.honest]
 
 
+@every_seed
 @pytest.mark.parametrize(("exercise", "form"), HONEST, ids=[f"{e.id}-{form}" for e, form in HONEST])
-def test_a_right_answer_in_another_form_is_right(exercise, form):
+def test_a_right_answer_in_another_form_is_right(exercise, form, seed):
     def honest(*args):
         return leaves(exercise.right(*(single(args) if form == "float32" else args)), FORMS[form])
 
-    for seed in SEEDS:
-        verdict = examine(exercise.id, honest, seed)
-        allowed = exercise.allowed is not None and verdict.fault and verdict.fault.startswith("The values are right")
-        assert verdict.right or allowed, verdict
+    verdict = examine(exercise.id, honest, seed)
+    allowed = exercise.allowed is not None and verdict.fault and verdict.fault.startswith("The values are right")
+    assert verdict.right or allowed, verdict
 
 
+@every_seed
 @every_exercise
-def test_other_honest_solutions_are_right(exercise):
+def test_other_honest_solutions_are_right(exercise, seed):
     for variant in exercise.variants:
-        for seed in SEEDS:
-            verdict = examine(exercise.id, variant, seed)
-            assert verdict.right, verdict
+        verdict = examine(exercise.id, variant, seed)
+        assert verdict.right, verdict
 
 
 def test_there_are_a_hundred_honest_answers():
@@ -173,7 +173,7 @@ def is_plain(value):
 
 @every_exercise
 def test_cases_are_plain_and_follow_from_the_seed(exercise):
-    for seed in SEEDS:
+    for seed in (1, 2, 3):
         first, second = exercise.make_cases(seed), exercise.make_cases(seed)
         assert all(is_plain(case) for case in first), "a case holds something that cannot be sent to another process"
         assert repr(first) == repr(second)
