@@ -9,7 +9,7 @@ is imported; a wait that was chosen before in `OPENBLAS_THREAD_TIMEOUT` stays.
 import os
 import sys
 
-SHORT, LONGEST = 16, 21              # powers of two, in cycles of the processor: 30 microseconds, and a millisecond
+SHORT, LONGEST = 20, 22              # powers of two, in cycles of the processor: half a millisecond, and two
 
 if "numpy" not in sys.modules:
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", str(SHORT))

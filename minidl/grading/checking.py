@@ -124,6 +124,8 @@ def name_of_mistake(exercise, cases, outcomes, faults, first):
     """
     best, message = 0, ""
     for mistake in exercise.mistakes:
+        if not _alike(exercise, outcomes[first], attempt(exercise, mistake.wrong, cases[first])):
+            continue                                  # neither sure nor likely: no need to try it on the large cases
         theirs = [attempt(exercise, mistake.wrong, case) for case in cases[:len(outcomes)]]
         agree = [_alike(exercise, one, other) for one, other in zip(outcomes, theirs)]
         if all(agree):
