@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+import minidl as md
 from minidl.primitive import registry
 from minidl.random import Generator
 
@@ -344,3 +345,13 @@ sample("lstm_slopes", (6, 3, 2, 2), (6, 3, 2, 2), (4, 2, 2), (2, 2))
 sample("lstm_slopes", (6, 3, 2, 2), (6, 3, 2, 2), (4, 2, 2), (2, 2), flags(3, 2, 1))
 sample("gru_scan", (3, 3, 2, 2), (3, 2, 2), (2,), (2, 2))
 sample("gru_scan", (3, 3, 2, 2), (3, 2, 2), (2,), (2, 2), flags(3, 2, 1))
+
+
+def value_and_gradients(sample, dtype):
+    """The output of a sample and its gradients."""
+    wrt = sample.wrt()
+    inputs = [md.Tensor(a, k in wrt) if isinstance(a, np.ndarray) else a for k, a in enumerate(sample.inputs(dtype))]
+    out = sample.op(*inputs, **sample.meta(dtype))
+    g = md.tensor(np.random.default_rng(1).standard_normal(out.shape).astype(dtype))
+    found = md.autograd.grad(out, [inputs[k] for k in wrt], g, allow_unused=True) if wrt else ()
+    return [x.numpy() for x in (out.detach(), *found) if x is not None]

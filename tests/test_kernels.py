@@ -12,7 +12,7 @@ from minidl import kernels, nn
 from minidl.errors import ArgumentError, DeviceError
 from minidl.kernels import shared
 from minidl.primitive import registry
-from tests.samples import TABLE
+from tests.samples import TABLE, value_and_gradients
 
 F = nn.functional
 
@@ -71,16 +71,6 @@ samples = pytest.mark.parametrize("base", [s for s in TABLE if s.name in OVERRID
 def test_the_list_above_is_the_table(numba):
     ours = {name for name, f in md.backend.cpu.kernels.items() if f is not shared.TABLE.get(name)}
     assert set(OVERRIDDEN) == ours - {"lstm_scan_grad", "gru_scan_grad"}
-
-
-def value_and_gradients(sample, dtype):
-    """The output of a sample and its gradients."""
-    wrt = sample.wrt()
-    inputs = [md.Tensor(a, k in wrt) if isinstance(a, np.ndarray) else a for k, a in enumerate(sample.inputs(dtype))]
-    out = sample.op(*inputs, **sample.meta(dtype))
-    g = md.tensor(np.random.default_rng(1).standard_normal(out.shape).astype(dtype))
-    found = md.autograd.grad(out, [inputs[k] for k in wrt], g, allow_unused=True) if wrt else ()
-    return [x.numpy() for x in (out.detach(), *found) if x is not None]
 
 
 @pytest.fixture

@@ -11,22 +11,12 @@ import minidl as md
 from minidl import kernels
 from minidl.kernels import shared
 from minidl.kernels.threads import Crew, alone, crew
-from tests.samples import TABLE
+from tests.samples import TABLE, value_and_gradients
 
 samples = pytest.mark.parametrize("base", [s for s in TABLE if s.name in shared.TABLE], ids=str)
 
 
 # ---------------------------------------------------------------------- the same numbers
-def value_and_gradients(sample, dtype):
-    """The output of a sample and its gradients."""
-    wrt = sample.wrt()
-    inputs = [md.Tensor(a, k in wrt) if isinstance(a, np.ndarray) else a for k, a in enumerate(sample.inputs(dtype))]
-    out = sample.op(*inputs, **sample.meta(dtype))
-    g = md.tensor(np.random.default_rng(1).standard_normal(out.shape).astype(dtype))
-    found = md.autograd.grad(out, [inputs[k] for k in wrt], g, allow_unused=True) if wrt else ()
-    return [x.numpy() for x in (out.detach(), *found) if x is not None]
-
-
 def test_the_samples_meet_every_kernel():
     assert {s.name for s in TABLE} >= set(shared.TABLE)
 

@@ -3,7 +3,7 @@
 NumPy, BLAS and compiled loops let go of Python's lock, so Python threads do work at the same time. While they do, BLAS
 has one thread (`alone`): two threads of each would be four on two cores.
 
-BLAS' own threads wait for the next product in a busy loop, on the very core that the second thread needs; 15
+BLAS' own threads wait for the next product in a busy loop, on the very core that the second thread needs; some 30
 milliseconds if nobody says otherwise. minidl therefore asks OpenBLAS for a short wait (openblas.py), which OpenBLAS
 reads when NumPy is imported. Where NumPy was there first, there is no crew, and only BLAS has threads.
 
