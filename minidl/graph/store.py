@@ -7,7 +7,6 @@ import ast
 
 import numpy as np
 
-from .. import kernels, ops
 from ..errors import ArgumentError, CheckpointError, FeedError, MinidlError, message
 from ..primitive import registry
 from ..random import Generator
@@ -70,31 +69,13 @@ def portable(graph):
         CheckpointError: there is a step for which that is not known.
     """
     def rule(node, inputs):
-        if node.op.__module__.split(".")[:2] != KERNELS:
+        if node.op.__module__.split(".")[:2] != ["minidl", "kernels"]:
             return None
-        if node.name not in PORTABLE:
+        if node.op.expansion is None:
             raise CheckpointError(message(f"graph.save: the step {node.name!r} needs compiled kernels.", try_=
                                           'with md.use_kernels("numpy"): ... around what builds the graph.'))
-        return PORTABLE[node.name](*[Symbol(x) if isinstance(x, Node) else x for x in inputs]).node
+        return node.op.expansion(*[Symbol(x) if isinstance(x, Node) else x for x in inputs], **node.meta).node
     return graph.rewritten("portable", rule)
-
-
-def _lstm_scan_grad(*inputs):
-    """The gradients of the sums, of the first h and of the first c, one behind the other; see numba_kernels.py."""
-    *slopes, log, w, h, c = inputs
-    part = log.shape[1:]
-    g = ops.concat(*[ops.reshape(ops.expand(x, shape=part), shape=(1, *part)) for x in slopes], dim=0)
-    dz, _, dh, dc = plain_rule("lstm_scan")(g, log, w, h, c, None)
-    rows = [ops.reshape(dz, shape=(4 * part[0], *h.shape)), *[ops.reshape(x, shape=(1, *h.shape)) for x in (dh, dc)]]
-    return ops.concat(*rows, dim=0)
-
-
-def plain_rule(name):
-    """The gradient rule of an op as it is written, whatever kernels are in use."""
-    return kernels._rules[name][2]
-
-
-KERNELS, PORTABLE = ["minidl", "kernels"], {"lstm_scan_grad": _lstm_scan_grad}
 
 
 class _Writer:

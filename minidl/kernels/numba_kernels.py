@@ -14,7 +14,7 @@ from ..ops.conv import batch_first
 from ..ops.pool import laid_out_like, pooled_size
 from ..ops.recurrent import before_each_step, parts, weight_gradient
 from ..ops.reduce import sum as reduce_sum
-from ..ops.shape import concat, reshape
+from ..ops.shape import concat, expand, reshape
 from ..primitive import primitive, registry
 from ..tensor import Tensor
 from .shared import TABLE as SHARED
@@ -273,16 +273,34 @@ def sequences(log):
 
 
 # The rule of lstm_scan is a Python loop over small arrays. On arrays, and in a graph, this op takes its place; on
-# tensors, when the gradient is itself to be differentiated, the rule as it stands.
+# tensors, when the gradient is itself to be differentiated, the rule as it stands. What the op means is written with
+# ops, so that a graph in a file need not hold it (graph/store.py).
 rule = ops.lstm_scan.rules["xs"].function
 
 
-@primitive(symbol="LSTM∂")
+def like_the_log(log, *slopes):
+    """The slopes of all letters as one array in the shape of the log; some are a single 0."""
+    part = log.shape[1:]
+    return concat(*[reshape(expand(x, shape=part), shape=(1, *part)) for x in slopes], dim=0)
+
+
+def behind(steps, *states):
+    """Gradients of steps (G, T, N, H) and of states (N, H), one behind the other: (G T + states, N, H)."""
+    shape = steps.shape[2:]
+    return concat(reshape(steps, shape=(steps.shape[0] * steps.shape[1], *shape)),
+                  *[reshape(x, shape=(1, *shape)) for x in states], dim=0)
+
+
+def lstm_scan_grad_by_op(gi, gf, gn, go, gc, gh, log, w, h, c):
+    """`lstm_scan_grad` by the rule of lstm_scan."""
+    dz, _, dh, dc = rule(like_the_log(log, gi, gf, gn, go, gc, gh), log, w, h, c, None)
+    return behind(dz, dh, dc)
+
+
+@primitive(symbol="LSTM∂", expansion=lstm_scan_grad_by_op)
 def lstm_scan_grad(xp, gi, gf, gn, go, gc, gh, log, w, h, c):
     """The gradients of the sums (4, T, N, H), of the first h and the first c, one behind the other: (4 T + 2, N, H)."""
-    g = np.stack(np.broadcast_arrays(gi, gf, gn, go, gc, gh, log[0])[:6])
-    dz, _, dh, dc = rule(g, log, w, h, c, None)
-    return np.concatenate([dz.reshape(-1, *h.shape), dh[None], dc[None]])
+    return lstm_scan_grad_by_op(gi, gf, gn, go, gc, gh, log, w, h, c)
 
 
 @lstm_scan_grad.shape
@@ -391,28 +409,17 @@ def gru_scan(forward, xp, xs, w, b, h, mask=None):
 gru_rule = ops.gru_scan.rules["xs"].function
 
 
-@primitive(symbol="GRU∂")
+def gru_scan_grad_by_op(gr, gz, gn, gq, gh, log, w, b, h):
+    """`gru_scan_grad` by the rule of gru_scan; what q gets is what n gets, through r, and its own."""
+    sums, _, _, dh = gru_rule(like_the_log(log, gr, gz, gn, gq, gh), log, w, h, None)
+    dq = sums[2] * log[0] + gq
+    return behind(concat(sums, dq[None], dim=0), dh)
+
+
+@primitive(symbol="GRU∂", expansion=gru_scan_grad_by_op)
 def gru_scan_grad(xp, gr, gz, gn, gq, gh, log, w, b, h):
     """The gradients of the sums of r, z and n, of q, and of the first h, one behind the other: (4 T + 1, N, H)."""
-    g, steps = np.stack(np.broadcast_arrays(gr, gz, gn, gq, gh, log[0])[:5]), log.shape[1]
-    out, state = np.empty((4 * steps + 1, *h.shape), log.dtype), gru_steps(g, log, w, h)
-    out[:-1], out[-1] = state[0].reshape(-1, *h.shape), state[1]
-    return out
-
-
-def gru_steps(g, log, w, h):
-    """What the rule of gru_scan computes, step by step: (4, T, N, H) for r z n q, and the gradient of the first h."""
-    r, z, n, q, hs = parts(log)
-    out, dh = np.empty((4, *log.shape[1:]), log.dtype), 0
-    for t in reversed(range(log.shape[1])):
-        before, d = h if t == 0 else hs[t - 1], g[4, t] + dh
-        dn = (d * (1 - z[t]) + g[2, t]) * (1 - n[t] * n[t])
-        dz = (d * (before - n[t]) + g[1, t]) * z[t] * (1 - z[t])
-        dr = (dn * q[t] + g[0, t]) * r[t] * (1 - r[t])
-        dq = dn * r[t] + g[3, t]
-        out[:, t] = dr, dz, dn, dq
-        dh = np.matmul(np.stack([dr, dz, dq]), w).sum(axis=0) + d * z[t]
-    return out, dh
+    return gru_scan_grad_by_op(gr, gz, gn, gq, gh, log, w, b, h)
 
 
 @gru_scan_grad.shape
