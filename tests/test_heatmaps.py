@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from minidl.errors import ArgumentError, ShapeError
-from minidl.viz import attention, gates, spectrogram
+from minidl.viz import attention, fields, gates, spectrogram
 
 WEIGHTS = np.array([[[0.1, 0.9], [0.5, 0.5]], [[0.3, 0.7], [1.0, 0.0]]])
 
@@ -11,6 +11,15 @@ WEIGHTS = np.array([[[0.1, 0.9], [0.5, 0.5]], [[0.3, 0.7], [1.0, 0.0]]])
 def images(picture):
     """The numbers behind the shades, one array for each pair of axes that has any."""
     return [np.asarray(ax.images[0].get_array()) for ax in picture.figure.axes if ax.images]
+
+
+def test_fields_hold_their_numbers_written_and_shaded():
+    picture = fields({"x": [[1.0, -2.5], [0.0, 4.0]], "a row": np.array([3, 1])})
+    assert [image.tolist() for image in images(picture)] == [[[1, -2.5], [0, 4]], [[3, 1]]]
+    assert [t.get_text() for t in picture.figure.axes[0].texts] == ["1", "−2.5", "0", "4"]
+    assert repr(picture) == "Fields of numbers. x: [[1.0, -2.5], [0.0, 4.0]]; a row: [[3.0, 1.0]]."
+    large = fields({"x": np.ones((30, 40))}, text=False)
+    assert not large.figure.axes[0].texts and repr(large) == "Fields of numbers. x, 30 x 40."
 
 
 def test_attention_is_drawn_as_it_is_and_told():
@@ -42,6 +51,8 @@ def test_a_spectrogram_finds_the_tone():
 
 
 @pytest.mark.parametrize("call, kind, problem", [
+    (lambda: fields({"x": np.zeros((2, 3, 4))}), ShapeError, "one plane of it"),
+    (lambda: fields({"x": np.zeros((0, 3))}), ShapeError, "one or two axes, and numbers"),
     (lambda: attention(np.zeros(3)), ShapeError, "heads Q K"),
     (lambda: attention(WEIGHTS, ["a"]), ArgumentError, "a word for each of the queries"),
     (lambda: attention(WEIGHTS, ["a", "b"], ["a"]), ArgumentError, "a word for each of the keys"),

@@ -18,7 +18,7 @@ FILES = {
     "distributions": ("histograms",),
     "surfaces": ("surface",),
     "sketches": ("sketch",),
-    "heatmaps": ("attention", "gates", "spectrogram"),
+    "heatmaps": ("fields", "attention", "gates", "spectrogram"),
     "rooflines": ("roofline",),
 }
 PLACE = {name: file for file, names in FILES.items() for name in names}

@@ -1,12 +1,50 @@
-"""Tables of numbers as shades: attention, the gates of a recurrent cell over time, spectrograms."""
+"""Tables of numbers as shades: arrays, attention, the gates of a recurrent cell over time, spectrograms."""
 import numpy as np
 
 from ..errors import ArgumentError, ShapeError, message
-from .picture import PAPER, POSITIVE, Picture, canvas
-from .plots import blank, legend, numbers, plural, shade, shades, signed
+from .picture import GRID, INK, PAPER, POSITIVE, Picture, canvas
+from .plots import bare, blank, legend, numbers, plural, shade, shades, signed
 from .theme import number
 
 MORE = (PAPER, POSITIVE, "#04263f")
+
+
+def fields(arrays, text=True):
+    """Arrays side by side, each number a cell: the larger, the stronger its colour; negative ones are hatched.
+
+    Args:
+        arrays: a dict from titles to arrays of at most two axes; a vector is a row.
+        text: whether the numbers are written into the cells.
+
+    Raises:
+        ShapeError: an array with more axes, or without numbers.
+    """
+    planes = {name: np.atleast_2d(numbers(a)).astype(float) for name, a in arrays.items()}
+    for name, plane in planes.items():
+        if plane.ndim > 2 or not plane.size:
+            raise ShapeError(message("fields: an array here has one or two axes, and numbers.",
+                                     [(name, plane.shape)], "one plane of it, x[0]."))
+    rows, columns = max(len(p) for p in planes.values()), [p.shape[1] + 1.5 for p in planes.values()]
+    cell = 0.45 if text else 0.2
+    figure, axes = canvas(1, len(planes), size=(cell * sum(columns) / len(planes), cell * rows + 0.4))
+    axes[0, 0].get_gridspec().set_width_ratios(columns)
+    for ax, (name, plane) in zip(axes[0], planes.items()):
+        bare(ax, name)
+        _field(ax, plane, text)
+    said = "; ".join(f"{name}: {np.round(p, 3).tolist()}" if text else f"{name}, {p.shape[0]} x {p.shape[1]}"
+                     for name, p in planes.items())
+    return Picture(figure, f"Fields of numbers. {said}.")
+
+
+def _field(ax, plane, text):
+    top, (rows, columns) = abs(plane).max() or 1.0, plane.shape
+    signed(ax, plane, top)
+    ax.hlines(np.arange(rows + 1) - 0.5, -0.5, columns - 0.5, color=GRID, linewidth=0.6)
+    ax.vlines(np.arange(columns + 1) - 0.5, -0.5, rows - 0.5, color=GRID, linewidth=0.6)
+    ax.set_anchor("N")
+    for (i, j), value in np.ndenumerate(plane) if text else ():
+        ink = PAPER if abs(value) > 0.55 * top else INK
+        ax.text(j, i, number(value), ha="center", va="center", fontsize=8, color=ink)
 
 
 def attention(weights, queries=None, keys=None, columns=4):
