@@ -13,7 +13,9 @@ Layers
   7  nn optim data serialize
   8  graph
   9  onnx viz widgets
-  10 grading doctor cli
+  10 grading doctor
+ 11 judge
+ 12 cli
 
 The names below are PyTorch's wherever the concept is PyTorch's, so that `import minidl as torch` runs a
 beginner's script.
