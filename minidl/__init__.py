@@ -3,7 +3,7 @@
 Read it in this order; a module imports only from lines above its own, and a test holds it to that.
 
 Layers
-  0  openblas errors backend random
+  0  openblas errors backend random pictures
   1  primitive
   2  tensor
   3  ops anomaly kernels
@@ -28,6 +28,8 @@ beginner's script.
 tensor([ 2., -4.])
 """
 from . import openblas  # isort: skip  (NumPy reads what it says)
+import typing as _typing
+
 import numpy as _np
 
 __version__ = "0.1.0"
@@ -37,12 +39,11 @@ uint8, int8, int16 = _np.dtype("uint8"), _np.dtype("int8"), _np.dtype("int16")
 int32, int64, bool = _np.dtype("int32"), _np.dtype("int64"), _np.dtype("bool")
 half, float, double, short, int, long = float16, float32, float64, int16, int32, int64
 
-from . import autograd, backend, data, errors, func, graph, kernels, linalg, nn, ops, optim, random
+from . import autograd, backend, errors, kernels, linalg, nn, ops, optim, pictures, random
 from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .backend import cuda, device
 from .creation import *
 from .functions import *
-from .graph import compile
 from .kernels import use_kernels
 from .linalg import inv as inverse
 from .primitive import Primitive, primitive
@@ -51,18 +52,30 @@ from .recompute import checkpoint
 from .serialize import load, save
 from .tensor import Tensor, as_tensor, from_numpy, is_tensor, result_type, tensor
 
+if _typing.TYPE_CHECKING:
+    from . import data, func, grading, graph, viz, widgets
+    from .graph import compile
+
+LATER = {"data": "", "func": "", "graph": "", "viz": "", "widgets": "", "grading": "", "compile": "graph"}
+
 
 def __getattr__(name):
-    """What stands on the library and is loaded when it is first asked for: md.viz, for instance."""
-    if name in ("viz", "widgets", "grading"):
-        import importlib
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """What is loaded when it is first asked for, so that the import stays quick: md.viz, or md.compile of md.graph."""
+    if name not in LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+    module = importlib.import_module(f"{__name__}.{LATER[name] or name}")
+    globals()[name] = getattr(module, name) if LATER[name] else module
+    return globals()[name]
 
 
-def _picture_of(graph):
+def __dir__():
+    return sorted({*globals(), *LATER})
+
+
+def _painter(thing):
     from .viz import draw
-    return draw(graph)._repr_mimebundle_()
+    return draw(thing)._repr_mimebundle_()
 
 
-graph.Graph.picture = staticmethod(_picture_of)
+pictures.painter = _painter

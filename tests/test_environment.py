@@ -96,3 +96,27 @@ def test_the_taste_of_the_readme_runs():
     (taste,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
     assert len(taste.strip().splitlines()) <= 12
     python(taste)
+
+
+def test_what_a_first_lesson_does_not_need_is_loaded_when_it_is_asked_for():
+    said = python("""
+        import sys
+        import minidl as md
+        print([name for name in ("graph", "func", "data", "viz") if f"minidl.{name}" in sys.modules])
+        assert {"graph", "func", "data", "viz", "compile"} <= set(dir(md))
+        assert md.compile is md.graph.compile and md.data.DataLoader and md.func.vmap
+        from minidl import compile
+        print([name for name in ("graph", "func", "data") if f"minidl.{name}" in sys.modules])
+    """)
+    assert said.split("\n")[:2] == ["[]", "['graph', 'func', 'data']"]
+
+
+def test_a_name_that_the_package_does_not_have_says_so():
+    said = python("""
+        import minidl
+        try:
+            minidl.compiler
+        except AttributeError as error:
+            print(error)
+    """)
+    assert said == "module 'minidl' has no attribute 'compiler'\n"

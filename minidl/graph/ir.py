@@ -5,11 +5,10 @@ and runs itself, one Node after the other; passes.py makes better graphs of it, 
 """
 import functools
 import math
-from collections.abc import Callable
 
 import numpy as np
 
-from .. import backend
+from .. import backend, pictures
 from ..autograd import ancestors
 from ..errors import TraceError, message
 from ..tensor import Node
@@ -44,11 +43,7 @@ class Graph:
         updates: a list of Updates.
         draws: Nodes of random numbers; they run in the order of writing, needed or not, as they did in Python.
         history: pairs (name of the pass, graph before it).
-        picture: of the class: makes the pictures for a notebook. minidl/__init__.py puts it in, as a graph knows
-            nothing of pictures.
     """
-
-    picture: Callable | None = None
 
     def __init__(self, inputs, outputs, updates=(), draws=(), history=()):
         self.inputs, self.outputs, self.updates = list(inputs), list(outputs), list(updates)
@@ -166,8 +161,7 @@ class Graph:
         return "\n".join([f"graph({ins})", *reads, *lines, *writes, f"  return {outs}"])
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        picture = Graph.picture(self) if Graph.picture else {}
-        return {**picture, "text/plain": repr(self)}
+        return {**pictures.of(self), "text/plain": repr(self)}
 
 
 def with_inputs(node, inputs):
