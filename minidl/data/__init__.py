@@ -6,6 +6,7 @@
     loader      DataLoader: all of this together, resumable, prefetching if asked
     transforms  images to tensors, normalised, cropped, shifted, turned
     datasets    MNIST10k and Digits come with the package; MNIST can be downloaded
+    names       Names: words in ten languages come with the package
     toy         spirals, moons, blobs: points of the plane
     download    one file, from mirrors, checked by digest
 """
@@ -15,6 +16,7 @@ from .dataset import ConcatDataset, Dataset, Subset, TensorDataset, random_split
 from .datasets import MNIST, Digits, ImageDataset, MNIST10k, read_idx
 from .download import fetch
 from .loader import DataLoader
+from .names import Names
 from .sampler import (
     BatchSampler,
     RandomSampler,
@@ -37,9 +39,9 @@ from .transforms import (
 )
 
 __all__ = [
-    "BatchSampler", "Compose", "ConcatDataset", "DataLoader", "Dataset", "Digits", "ImageDataset", "Lambda", "MNIST",
-    "MNIST10k", "Normalize", "RandomCrop", "RandomHorizontalFlip", "RandomRotation", "RandomSampler", "RandomShift",
-    "Sampler", "SequentialSampler", "Subset", "SubsetRandomSampler", "TensorDataset", "ToTensor", "Transform",
-    "WeightedRandomSampler", "blobs", "default_collate", "fetch", "moons", "random_split", "read_idx", "spirals",
-    "transforms",
+    "BatchSampler", "Compose", "ConcatDataset", "DataLoader", "Dataset", "Digits", "ImageDataset", "Lambda",
+    "MNIST", "MNIST10k", "Names", "Normalize", "RandomCrop", "RandomHorizontalFlip", "RandomRotation",
+    "RandomSampler", "RandomShift", "Sampler", "SequentialSampler", "Subset", "SubsetRandomSampler",
+    "TensorDataset", "ToTensor", "Transform", "WeightedRandomSampler", "blobs", "default_collate", "fetch", "moons",
+    "random_split", "read_idx", "spirals", "transforms",
 ]

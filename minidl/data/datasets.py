@@ -107,7 +107,7 @@ class MNIST10k(ImageDataset):
     """
 
     def __init__(self, train=True, transform=None, target_transform=None):
-        arrays = _bundled("mnist10k.npz", "7c9dfa016afdf6fd17f866159412cce3afe51c86d0025b8c47ed67212e5aa362")
+        arrays = _arrays("mnist10k.npz", "7c9dfa016afdf6fd17f866159412cce3afe51c86d0025b8c47ed67212e5aa362")
         part = "train" if train else "test"
         super().__init__(arrays[f"{part}_images"], arrays[f"{part}_labels"], "0123456789", transform, target_transform)
 
@@ -131,14 +131,24 @@ class Digits(ImageDataset):
     """
 
     def __init__(self, train=True, transform=None, target_transform=None):
-        arrays = _bundled("digits8x8.npz", "6e93f3956ec91df69fc0c4103c0f27af6f5189c8f07c4e103e2526c38012f076")
+        arrays = _arrays("digits8x8.npz", "6e93f3956ec91df69fc0c4103c0f27af6f5189c8f07c4e103e2526c38012f076")
         part = "train" if train else "test"
         data = np.rint(arrays[f"{part}_images"] * (255 / 16)).astype(np.uint8)
         super().__init__(data, arrays[f"{part}_labels"], "0123456789", transform, target_transform)
 
 
-def _bundled(name, sha256):
-    """The arrays of a file in the package, after a look at its digest."""
+def _arrays(name, sha256):
+    """The arrays of a file in the package."""
+    with np.load(io.BytesIO(bundled(name, sha256))) as arrays:
+        return dict(arrays)
+
+
+def bundled(name, sha256):
+    """The bytes of a file in the package, after a look at its digest.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
     try:
         with open(os.path.join(FOLDER, name), "rb") as file:
             content = file.read()
@@ -151,8 +161,7 @@ def _bundled(name, sha256):
         raise DataError(message(f"{name}: the file is damaged.",
                                 [("SHA-256", found), ("expected", sha256), ("file", os.path.join(FOLDER, name))],
                                 "install minidl again."))
-    with np.load(io.BytesIO(content)) as arrays:
-        return dict(arrays)
+    return content
 
 
 # ---------------------------------------------------------------------- from the network
