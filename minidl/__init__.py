@@ -11,7 +11,7 @@ Layers
   5  functions recompute
   6  nn.functional linalg func
   7  nn optim data serialize
-  8  graph
+  8  graph safetensors
   9  onnx viz widgets
   10 grading doctor
  11 judge
@@ -53,10 +53,11 @@ from .serialize import load, save
 from .tensor import Tensor, as_tensor, from_numpy, is_tensor, result_type, tensor
 
 if _typing.TYPE_CHECKING:
-    from . import data, func, grading, graph, viz, widgets
+    from . import data, func, grading, graph, safetensors, viz, widgets
     from .graph import compile
 
-LATER = {"data": "", "func": "", "graph": "", "viz": "", "widgets": "", "grading": "", "compile": "graph"}
+LATER = {"data": "", "func": "", "graph": "", "safetensors": "", "viz": "", "widgets": "", "grading": "",
+         "compile": "graph"}
 
 
 def __getattr__(name):

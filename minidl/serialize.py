@@ -65,7 +65,7 @@ def save(obj, path):
     """
     writer = _Writer()
     tree = writer.encode(obj, None, 0)
-    _write_atomically(os.path.realpath(path), _pieces(tree, writer.arrays))
+    write_atomically(os.path.realpath(path), _sealed(_pieces(tree, writer.arrays)))
 
 
 class _Writer:
@@ -169,21 +169,29 @@ def _aligned(n):
     return -(-n // ALIGN) * ALIGN
 
 
-def _sha256():
+def _sealed(pieces):
+    """The pieces, and behind them the line with their digest."""
+    digest = sha256()
+    for piece in pieces:
+        digest.update(piece)
+        yield piece
+    yield digest.hexdigest().encode("ascii") + b"\n"
+
+
+def sha256():
+    """A digest that is fed with bytes."""
     import hashlib  # here: it takes two milliseconds of every import of minidl
     return hashlib.sha256()
 
 
-def _write_atomically(path, pieces):
+def write_atomically(path, pieces):
+    """Write pieces of bytes to a file that others see as it was, or whole: beside it first, then renamed."""
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         with open(temporary, "wb") as file:
-            digest = _sha256()
             for piece in pieces:
-                digest.update(piece)
                 file.write(piece)
-            file.write(digest.hexdigest().encode("ascii") + b"\n")
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -283,7 +291,7 @@ def _check_whole(file, path):
 
 
 def _digest(file, size):
-    digest, left = _sha256(), size - DIGEST
+    digest, left = sha256(), size - DIGEST
     file.seek(0)
     while left > 0 and (chunk := file.read(min(left, 1 << 20))):
         digest.update(chunk)
