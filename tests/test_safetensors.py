@@ -64,7 +64,8 @@ def test_a_state_dict_with_views_and_a_shared_weight(path):
              "backwards": np.arange(3)[::-1]}
     save_file(state, str(path))
     found = load_file(str(path))
-    assert all(np.array_equal(found[name].numpy(), np.asarray(md.as_tensor(state[name]).detach().numpy())) for name in state)
+    for name, value in state.items():
+        assert np.array_equal(found[name].numpy(), md.as_tensor(value).detach().numpy())
     found["again"].numpy()[...] = 7                     # memory of its own, and writable
     assert not (found["0.weight"].numpy() == 7).any()
     assert path.stat().st_size % 8 == struct.unpack("<Q", path.read_bytes()[:8])[0] % 8 == 0
