@@ -12,6 +12,7 @@
       ├── FeedError         (ValueError)      a run of a graph was given the wrong inputs
       ├── DeviceError       (RuntimeError)    a device that is missing, or two that were mixed
       ├── DataError         (ValueError)      a data set that is damaged or cannot be had
+      ├── SandboxError      (RuntimeError)    a student's process that cannot be fenced in as it was asked
       └── CheckpointError   (RuntimeError)    a file that is not a whole, unchanged checkpoint
 
 A PyTorch user who catches `RuntimeError` or `IndexError` catches the same mistakes here.
@@ -65,6 +66,10 @@ class DeviceError(MinidlError, RuntimeError):
 
 class DataError(MinidlError, ValueError):
     """A data set is damaged, incomplete or cannot be reached."""
+
+
+class SandboxError(MinidlError, RuntimeError):
+    """The judge cannot fence a student's process in as it was asked to."""
 
 
 class CheckpointError(MinidlError, RuntimeError):

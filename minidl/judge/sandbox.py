@@ -1,0 +1,327 @@
+"""The sandbox: starts a student's process, fenced in as well as this machine can, and ends it whole.
+
+    L3  bubblewrap: namespaces of its own for files, processes and network, a filter of system calls, limits
+    L2  Docker or Podman: the same by way of a container
+    L1  Landlock: no file but those it needs, no network, the same filter, limits
+    L0  a process of its own and limits: for the work of people one trusts (all there is on macOS and Windows)
+
+`launch` starts a process at a level, `best_level` says which one this machine can hold, and `attack` proves it.
+Whatever the level, the channel is two pipes, the environment holds nothing of the judge's, and `Box.kill` leaves
+nothing behind that the level can hold.
+"""
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from ..errors import ArgumentError, SandboxError, message
+from .rows import Limits
+from .visible import Package, interpreter, library
+
+LEVELS = ("L3", "L2", "L1", "L0")
+MIB = 2**20
+CPU_SECONDS = 600            # if the judge itself should hang; else its own clock comes first
+FILE_BYTES = 16 * MIB        # one file, and what the process says on its stderr
+OPEN_FILES = 64
+MEMORY_SHARE = 0.75          # a process that ended badly with this much of its memory in use ran out of it
+PYTHON = (interpreter(), "-S")       # without site: what is installed beside it stays out of reach
+MARK = "MINIDL_BOX"          # in the environment of every process in a box, with the box's own number
+
+
+class Box:
+    """A student's process, fenced in. A context manager that kills it.
+
+    Attributes:
+        level: how it is fenced in.
+        stdin, stdout: its two pipes, binary and unbuffered: the only channel.
+    """
+
+    def __init__(self, level: str, room: "_Room", process: subprocess.Popen, limits: Limits, report: int | None):
+        assert process.stdin is not None and process.stdout is not None
+        self.level = level
+        self.stdin: IO[bytes] = process.stdin
+        self.stdout: IO[bytes] = process.stdout
+        self._room, self._process, self._limits, self._report = room, process, limits, report
+        self._lock = threading.Lock()
+        self._code: int | None = None        # as Popen has it: an exit status, or minus a signal
+        self._peak = 0.0                     # MiB
+        self._errors = b""
+
+    def __enter__(self) -> "Box":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        """End every process in the box and wait until they are gone. More than once does no harm."""
+        with self._lock:
+            if self._room.gone:
+                return
+            self._look()
+            self._end_all()
+            self._look(block=True)
+            for pipe in (self.stdin, self.stdout):
+                pipe.close()
+            self._errors = self._room.read_errors()
+            if self._report is not None:
+                os.close(self._report)
+            self._room.remove()
+
+    def how_it_ended(self, wait: float = 0.0) -> str:
+        """`"exited N"`, `"signal N"`, `"memory"` or `"running"`.
+
+        No kernel tells that a process died of a refused request for memory. "memory" is said of one that ended badly
+        and had used three quarters of its limit, or whose last words were a MemoryError: an inference, good enough to
+        name a failure and never a reason for points.
+
+        Args:
+            wait: seconds to wait for an end that has not come yet (a closed pipe comes a moment before it).
+        """
+        until = time.monotonic() + wait
+        while True:
+            with self._lock:
+                self._look()
+            if self._code is not None or time.monotonic() >= until:
+                break
+            time.sleep(0.002)
+        if self._code is None:
+            return "running"
+        if self._code and self._out_of_memory():
+            return "memory"
+        return f"signal {-self._code}" if self._code < 0 else f"exited {self._code}"
+
+    def errors(self, length: int = 2000) -> str:
+        """The end of what the process wrote on stderr, for the teacher alone: a student wrote it."""
+        text = self._errors if self._room.gone else self._room.read_errors()
+        return text[-length:].decode("utf-8", "replace")
+
+    def _out_of_memory(self) -> bool:
+        last = self.errors().rstrip().rpartition("\n")[2]
+        return self._peak >= MEMORY_SHARE * self._limits.memory_mb or "MemoryError" in last.partition(":")[0]
+
+    def _look(self, block: bool = False) -> None:
+        """Take note of the end, if it has come."""
+        if self._process.returncode is not None:
+            return
+        if not hasattr(os, "wait4"):
+            self._code = self._process.wait() if block else self._process.poll()
+            return
+        pid, status, usage = os.wait4(self._process.pid, 0 if block else os.WNOHANG)
+        if not pid:
+            return
+        # Popen would lose the peak of memory; it is told what it would have found.
+        self._process.returncode = self._code = os.waitstatus_to_exitcode(status)
+        peak, own = _mebibytes(usage.ru_maxrss), _own_peak()
+        self._peak = peak if peak > own else 0                 # before it ran Python, it counted as a copy of us
+
+    def _end_all(self) -> None:
+        """SIGKILL for every process of the box."""
+        if os.name == "nt":
+            self._process.kill()
+            return
+        if self._process.returncode is None:                   # not waited for: the number is still its own
+            os.killpg(self._process.pid, signal.SIGKILL)
+        while stragglers := _marked(self._room.mark):
+            for pid in stragglers:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            time.sleep(0.001)
+
+
+class _Room:
+    """A folder for one box: what it shows, and the file for what the process says on stderr."""
+
+    def __init__(self, show: Mapping[str, bytes], packages: Sequence[Package]):
+        files = {_below(name): content for name, content in show.items()}
+        self.path = Path(tempfile.mkdtemp(prefix="minidl-box-"))
+        self.mark = os.urandom(16).hex()
+        self.gone = False
+        self.stderr = tempfile.TemporaryFile()
+        self.path.chmod(0o755)
+        for name in ("task", "packages", "scratch", "empty"):
+            (self.path / name).mkdir()
+        for place, content in files.items():
+            file = self.path / "task" / place
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        self.packages = tuple(packages)
+
+    def link_packages(self) -> str:
+        """A folder that has the packages by their names, and none beside them; returns what PYTHONPATH is."""
+        folder = self.path / "packages"
+        try:
+            for package in self.packages:
+                link = folder / package.path.name
+                if not package.without:
+                    link.symlink_to(package.path)
+                    continue
+                link.mkdir()
+                for child in package.seen():
+                    (link / child.name).symlink_to(child)
+        except OSError:                                        # Windows keeps links for administrators
+            return os.pathsep.join(dict.fromkeys(str(package.path.parent) for package in self.packages))
+        return str(folder)
+
+    def read_errors(self) -> bytes:
+        """The last 10,000 bytes of stderr."""
+        size = os.fstat(self.stderr.fileno()).st_size
+        self.stderr.seek(max(size - 10_000, 0))
+        return self.stderr.read(10_000)
+
+    def remove(self) -> None:
+        self.stderr.close()
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.gone = True
+
+
+def launch(level: str, argv: Sequence[str], *, show: Mapping[str, bytes] | None = None, limits: Limits | None = None,
+           python_path: Sequence[Package | Path] | None = None) -> Box:
+    """Start Python in a box.
+
+    The process stands in a folder with the files of `show`, may read those, Python and the packages, and has one
+    thread and no children.
+
+    Args:
+        level: "L3", "L2", "L1" or "L0".
+        argv: what comes after the interpreter's name, `["student.py"]` or `["-c", "pass"]`; the interpreter is the
+            judge's own, without its virtual environment and without `site` (no `exit`, no installed packages).
+        show: the files it shall see, by their paths below the folder it stands in.
+        limits: memory, and how long the start may take; the wall clock for a case is the caller's.
+        python_path: packages and modules it can import; None for `visible.library()`.
+
+    Raises:
+        SandboxError: if the level cannot be had here.
+    """
+    if level not in LEVELS:
+        raise ArgumentError(message(f"launch: there is no level {level!r}.", [("levels", ", ".join(LEVELS))],
+                                    "Ask best_level() which one this machine can hold."))
+    limits = limits or Limits()
+    packages = library() if python_path is None else [
+        entry if isinstance(entry, Package) else Package(Path(entry)) for entry in python_path]
+    room = _Room(show or {}, packages)
+    try:
+        return _START[level](room, list(argv), limits)
+    except BaseException:
+        room.remove()
+        raise
+
+
+def _start_l0(room: _Room, argv: list[str], limits: Limits) -> Box:
+    """A process of its own, with limits where the system has them."""
+    env = environment(room.link_packages(), str(room.path / "scratch"), room.mark)
+    if os.name == "nt":
+        env |= {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}
+        return Box("L0", room, _popen([*PYTHON, *argv], room, env), limits, None)
+    return _fenced("L0", room, argv, limits, env)
+
+
+def environment(packages: str, scratch: str, mark: str) -> dict[str, str]:
+    """The whole environment of a student's process: nothing of the judge's own."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {"PYTHONPATH": packages, "PYTHONNOUSERSITE": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0",
+            "PYTHONUTF8": "1", "LANG": "C.UTF-8", "PATH": "", "HOME": scratch, "TMPDIR": scratch, MARK: mark, **threads}
+
+
+def orders(argv: list[str], limits: Limits, report: int | None) -> dict:
+    """What the fence is told (fence.py): the limits, and nothing else yet."""
+    bounds = {"AS": limits.memory_mb * MIB, "CPU": CPU_SECONDS, "FSIZE": FILE_BYTES, "NOFILE": OPEN_FILES, "NPROC": 0,
+              "CORE": 0, "MSGQUEUE": 0}
+    return {"argv": [*PYTHON, *argv], "limits": bounds, "report": report, "user": None, "init": False,
+            "no_capabilities": False, "die_with": None, "landlock": None, "seccomp": None}
+
+
+def _fenced(level: str, room: _Room, argv: list[str], limits: Limits, env: dict[str, str], **changes) -> Box:
+    """Start the fence right here, which becomes the student's process."""
+    reading, report = os.pipe()
+    try:
+        fence = [interpreter(), "-I", "-S", "-c", FENCE, json.dumps(orders(argv, limits, report) | changes)]
+        process = _popen(fence, room, env, pass_fds=(report,))
+    except BaseException:
+        os.close(reading)
+        raise
+    finally:
+        os.close(report)
+    return _ready(Box(level, room, process, limits, reading))
+
+
+def _popen(command: list[str], room: _Room, env: dict[str, str], **more) -> subprocess.Popen:
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=room.stderr, bufsize=0,
+                            env=env, cwd=room.path / "task", start_new_session=True, **more)
+
+
+def _ready(box: Box) -> Box:
+    """Wait until the fence stands."""
+    said = _read_line(box._report, box._limits.start_seconds)
+    if said in (b"", b"ready\n"):
+        return box
+    fault = "the fence did not stand in time" if said is None else said.decode("utf-8", "replace").strip()
+    box.kill()
+    raise SandboxError(message(f"launch: a box of level {box.level} cannot be had here.",
+                               [("because", fault), ("stderr", box.errors(300).strip() or "(nothing)")],
+                               "Run `python -m minidl doctor --sandbox`, which says what is missing."))
+
+
+def _read_line(descriptor: int | None, seconds: float) -> bytes | None:
+    """A line, what came before the pipe was closed, or None if nothing came in time."""
+    line, until = b"", time.monotonic() + seconds
+    assert descriptor is not None
+    while not line.endswith(b"\n"):
+        if not select.select([descriptor], [], [], max(until - time.monotonic(), 0))[0]:
+            return None
+        byte = os.read(descriptor, 1)
+        if not byte:
+            break
+        line += byte
+    return line
+
+
+def _below(name: str) -> Path:
+    """A path that stays below the folder it is joined to."""
+    path = Path(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ArgumentError(message(f"launch: {name!r} is no path below the folder of the box.", [],
+                                    "Name the files of `show` like 'student.py' or 'given/data.npy'."))
+    return path
+
+
+def _marked(mark: str) -> list[int]:
+    """The processes that have the box's mark in their environment; nothing where there is no /proc."""
+    if sys.platform != "linux":
+        return []
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/environ", "rb") as file:
+                    if mark.encode() in file.read():
+                        found.append(int(name))
+            except OSError:                                    # another user's, or gone
+                pass
+    return found
+
+
+def _own_peak() -> float:
+    import resource
+
+    return _mebibytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def _mebibytes(maxrss: int) -> float:
+    """What `ru_maxrss` says, in MiB: Linux counts in KiB, macOS in bytes."""
+    return maxrss / (MIB if sys.platform == "darwin" else 1024)
+
+
+FENCE = Path(__file__).with_name("fence.py").read_text(encoding="utf-8")
+_START = {"L0": _start_l0}
