@@ -9,8 +9,10 @@
 Whatever the level, the channel is two pipes, the environment holds nothing of the judge's, and `Box.kill` leaves
 nothing behind that the level can hold.
 """
+import functools
 import json
 import os
+import platform
 import select
 import shutil
 import signal
@@ -24,8 +26,9 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import ArgumentError, SandboxError, message
+from . import bubblewrap
 from .rows import Limits
-from .visible import Package, interpreter, library
+from .visible import Package, interpreter, landlock_rules, library, open_to_all
 
 LEVELS = ("L3", "L2", "L1", "L0")
 MIB = 2**20
@@ -34,6 +37,7 @@ FILE_BYTES = 16 * MIB        # one file, and what the process says on its stderr
 OPEN_FILES = 64
 MEMORY_SHARE = 0.75          # a process that ended badly with this much of its memory in use ran out of it
 PYTHON = (interpreter(), "-S")       # without site: what is installed beside it stays out of reach
+ORDINARY_USER = 1_999_999_999     # nobody's number, for a judge that runs as root
 MARK = "MINIDL_BOX"          # in the environment of every process in a box, with the box's own number
 
 
@@ -70,11 +74,8 @@ class Box:
             self._look()
             self._end_all()
             self._look(block=True)
-            for pipe in (self.stdin, self.stdout):
-                pipe.close()
             self._errors = self._room.read_errors()
-            if self._report is not None:
-                os.close(self._report)
+            self._close()
             self._room.remove()
 
     def how_it_ended(self, wait: float = 0.0) -> str:
@@ -125,12 +126,24 @@ class Box:
         self._peak = peak if peak > own else 0                 # before it ran Python, it counted as a copy of us
 
     def _end_all(self) -> None:
-        """SIGKILL for every process of the box."""
+        """SIGKILL for every process of the box. One that the filter watches has no children."""
         if os.name == "nt":
             self._process.kill()
-            return
-        if self._process.returncode is None:                   # not waited for: the number is still its own
+        elif self._process.returncode is None:                 # not waited for: the number is still its own
             os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _close(self) -> None:
+        for pipe in (self.stdin, self.stdout):
+            pipe.close()
+        if self._report is not None:
+            os.close(self._report)
+
+
+class _OpenBox(Box):
+    """Level 0, where a process can have children (of root, at least) that leave their group."""
+
+    def _end_all(self) -> None:
+        super()._end_all()
         while stragglers := _marked(self._room.mark):
             for pid in stragglers:
                 try:
@@ -138,6 +151,40 @@ class Box:
                 except ProcessLookupError:
                     pass
             time.sleep(0.001)
+
+
+class _NamespaceBox(Box):
+    """Level 3: the end of the namespace's first process ends all; it tells of the student's end on the report."""
+
+    _first: int | None = None            # a descriptor of that process: unlike its number, it never means another
+
+    def _end_all(self) -> None:
+        if self._first is not None:
+            try:
+                signal.pidfd_send_signal(self._first, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            select.select([self._first], [], [])               # it goes last, when no other process is left
+        super()._end_all()
+
+    def _look(self, block: bool = False) -> None:
+        before = self._code
+        super()._look(block)
+        if before is not None or self._code is None or self._report is None:
+            return
+        said = b""
+        while part := os.read(self._report, 1000):
+            said += part
+        match said.split():
+            case [b"end", code, peak]:
+                self._code, self._peak = int(code), _mebibytes(int(peak))
+            case _:                                            # killed as a whole; bubblewrap says it as a shell does
+                self._code, self._peak = -signal.SIGKILL, 0.0
+
+    def _close(self) -> None:
+        super()._close()
+        if self._first is not None:
+            os.close(self._first)
 
 
 class _Room:
@@ -218,13 +265,73 @@ def launch(level: str, argv: Sequence[str], *, show: Mapping[str, bytes] | None 
         raise
 
 
+@functools.cache
+def lacks(level: str) -> str:
+    """Why a box of this level cannot be had here, found out by starting one; "" if it can."""
+    try:
+        with launch(level, ["-c", "import numpy; print('here')"]) as box:
+            if box.stdout.read() == b"here\n":
+                return ""
+            return f"NumPy could not be imported: {box.errors(300).strip() or box.how_it_ended(1)}"
+    except (SandboxError, OSError) as error:
+        return str(error)
+
+
+def best_level() -> tuple[str, str]:
+    """The strongest level that this machine can hold, and why not the next stronger one ("" for L3)."""
+    reason = ""
+    for level in LEVELS:
+        if not lacks(level):
+            return level, reason
+        reason = f"{level}: {lacks(level)}"
+    raise SandboxError(message("best_level: not even a process of its own can be started.", [("because", reason)],
+                               "Run `python -m minidl doctor`."))
+
+
 def _start_l0(room: _Room, argv: list[str], limits: Limits) -> Box:
     """A process of its own, with limits where the system has them."""
     env = environment(room.link_packages(), str(room.path / "scratch"), room.mark)
     if os.name == "nt":
         env |= {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}
         return Box("L0", room, _popen([*PYTHON, *argv], room, env), limits, None)
-    return _fenced("L0", room, argv, limits, env)
+    return _fenced(_OpenBox, "L0", room, argv, limits, env)
+
+
+def _start_l1(room: _Room, argv: list[str], limits: Limits) -> Box:
+    """Landlock for files and network, the filter for the rest. There is no place to write."""
+    env = environment(room.link_packages(), "/", room.mark)
+    rules = landlock_rules(room.packages, [room.path / "task", room.path / "packages"])
+    root = os.geteuid() == 0
+    needed: list[str | Path] = [interpreter(), room.path, sys.base_prefix, *(package.path for package in room.packages)]
+    user = ORDINARY_USER if root and open_to_all(needed) else None
+    return _fenced(Box, "L1", room, argv, limits, env, landlock=rules, seccomp=system_call_filter(), user=user,
+                   no_capabilities=root and user is None, die_with=os.getpid())
+
+
+def _start_l3(room: _Room, argv: list[str], limits: Limits) -> Box:
+    """bubblewrap, and in it the fence, which starts the student's process and watches over it."""
+    if bubblewrap.program() is None:
+        raise SandboxError(message("launch: level L3 needs bubblewrap, and it is not installed.", [],
+                                   "sudo apt install bubblewrap (or dnf, pacman, or conda install -c conda-forge)."))
+    env = environment(bubblewrap.PACKAGES, bubblewrap.SCRATCH, room.mark)
+    knowing, info = os.pipe()
+    try:
+        wrapper = bubblewrap.command(room.packages, room.path / "task", room.path / "empty", info)
+        user = ORDINARY_USER if os.geteuid() == 0 else None
+        return _fenced(_NamespaceBox, "L3", room, argv, limits, env, wrapper, (info,), knowing,
+                       seccomp=system_call_filter(), user=user, init=True)
+    finally:
+        os.close(knowing)
+
+
+def system_call_filter() -> str:
+    """The filter for this machine, in hexadecimal (tools/make_seccomp.py)."""
+    file = Path(__file__).with_name(f"seccomp_{platform.machine()}.bpf")
+    if sys.platform != "linux" or sys.maxsize < 2**32 or not file.is_file():
+        raise SandboxError(message("launch: there is no filter of system calls for this machine.",
+                                   [("machine", platform.machine()), ("system", sys.platform)],
+                                   "Grade on Linux with a 64-bit Python (x86_64 or aarch64), or at level L0."))
+    return file.read_bytes().hex()
 
 
 def environment(packages: str, scratch: str, mark: str) -> dict[str, str]:
@@ -242,18 +349,40 @@ def orders(argv: list[str], limits: Limits, report: int | None) -> dict:
             "no_capabilities": False, "die_with": None, "landlock": None, "seccomp": None}
 
 
-def _fenced(level: str, room: _Room, argv: list[str], limits: Limits, env: dict[str, str], **changes) -> Box:
-    """Start the fence right here, which becomes the student's process."""
+def _fenced(kind: type[Box], level: str, room: _Room, argv: list[str], limits: Limits, env: dict[str, str],
+            wrapper: Sequence[str] = (), info: Sequence[int] = (), knowing: int | None = None, **changes) -> Box:
+    """Start the fence, in a wrapper or right here, and wait until it stands.
+
+    Args:
+        wrapper: a command that starts another.
+        info: the descriptor on which the wrapper tells of the first process; it is closed here.
+        knowing: the other end of that pipe.
+        changes: orders to the fence besides the limits.
+    """
     reading, report = os.pipe()
     try:
         fence = [interpreter(), "-I", "-S", "-c", FENCE, json.dumps(orders(argv, limits, report) | changes)]
-        process = _popen(fence, room, env, pass_fds=(report,))
+        process = _popen([*wrapper, *fence], room, env, pass_fds=(report, *info))
     except BaseException:
         os.close(reading)
         raise
     finally:
-        os.close(report)
-    return _ready(Box(level, room, process, limits, reading))
+        for descriptor in (report, *info):
+            os.close(descriptor)
+    box = kind(level, room, process, limits, reading)
+    if isinstance(box, _NamespaceBox) and knowing is not None:
+        box._first = _first_process(knowing, limits.start_seconds)
+    return _ready(box)
+
+
+def _first_process(knowing: int, seconds: float) -> int | None:
+    """A descriptor of the process that bubblewrap tells of: `{"child-pid": 123}` over some lines."""
+    said = b""
+    while (line := _read_line(knowing, seconds)):
+        said += line
+        if b"}" in line:
+            return os.pidfd_open(json.loads(said)["child-pid"])
+    return None
 
 
 def _popen(command: list[str], room: _Room, env: dict[str, str], **more) -> subprocess.Popen:
@@ -324,4 +453,4 @@ def _mebibytes(maxrss: int) -> float:
 
 
 FENCE = Path(__file__).with_name("fence.py").read_text(encoding="utf-8")
-_START = {"L0": _start_l0}
+_START = {"L3": _start_l3, "L1": _start_l1, "L0": _start_l0}

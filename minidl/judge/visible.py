@@ -6,8 +6,11 @@ import functools
 import os
 import sys
 import sysconfig
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from .fence import EXECUTE, READ_DIR, READ_FILE, WRITE_FILE
 
 SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/etc/alternatives")
 STORES = ("/nix/store", "/gnu/store")                # systems that keep every library in a folder of its own
@@ -67,3 +70,48 @@ def hidden_places() -> tuple[str, ...]:
     return tuple(str(folder) for place in system_places() if os.path.isdir(place) and not os.path.islink(place)
                  for pattern in ("site-packages", "dist-packages", "python3*/*-packages")
                  for folder in Path(place).glob(pattern) if folder.is_dir() and not folder.is_symlink())
+
+
+def landlock_rules(packages: Sequence[Package], folders: Sequence[Path]) -> list[tuple[str, int]]:
+    """(path, rights) of all that a process may open; the rights count for everything below the path.
+
+    Where something below a folder is hidden, the folder can be listed and its other children are named one by one:
+    names of what is hidden can be read there, and no more than the names.
+
+    Args:
+        packages: what is to be imported.
+        folders: folders that can be read whole.
+    """
+    rules = [(device, READ_FILE | (WRITE_FILE if device == "/dev/null" else 0)) for device in DEVICES]
+    rules += _system_rules()
+    for package in packages:
+        if package.without:
+            rules += [(str(package.path), READ_DIR), *(_rule(child) for child in package.seen())]
+        else:
+            rules.append(_rule(package.path))
+    return [*rules, *map(_rule, folders)]
+
+
+@functools.cache
+def _system_rules() -> tuple[tuple[str, int], ...]:
+    places = {os.path.realpath(place) for place in system_places()}
+    return tuple(rule for place in sorted(places) for rule in _without_hidden(Path(place)))
+
+
+def _without_hidden(place: Path) -> list[tuple[str, int]]:
+    if str(place) in hidden_places():
+        return []
+    if not any(hidden.startswith(f"{place}/") for hidden in hidden_places()):
+        return [_rule(place)]
+    children = [child for child in sorted(place.iterdir()) if not child.is_symlink()]
+    return [(str(place), READ_DIR), *(rule for child in children for rule in _without_hidden(child))]
+
+
+def _rule(path: Path) -> tuple[str, int]:
+    return str(path), READ_FILE | EXECUTE | (READ_DIR if path.is_dir() else 0)
+
+
+def open_to_all(paths: Sequence[str | Path]) -> bool:
+    """True if an ordinary user can come to these paths: root's home, for one, is closed to others."""
+    folders = {parent for path in paths for parent in Path(path).resolve().parents}
+    return all(folder.stat().st_mode & 0o001 for folder in folders)
