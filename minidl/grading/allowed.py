@@ -15,7 +15,12 @@ def offence(function, allowed):
     'uses `sum`'
     """
     code = getattr(function, "__code__", None)
-    for part in codes_in(code) if code else ():
+    return offence_in(code, allowed) if code else None
+
+
+def offence_in(code, allowed):
+    """What a code object uses that it may not, in a few words; None if nothing."""
+    for part in codes_in(code):
         if name := next((name for name in part.co_names if name not in allowed), None):
             return f"uses `{name}`"
         if any(step.opname in LOOPS for step in dis.get_instructions(part)):

@@ -67,6 +67,7 @@ class Exercise:
         rtol, atol: how close numbers must be in float64; answers in float32 get what float32 can give.
         seconds: the longest that one case may take.
         allowed: names that an answer may use, if only a few are; loops are then not allowed either.
+        divisible: whether a judge gives a share of the points for a share of the cases.
         honest: in which other forms the tests hand in the reference's own answers: "float32", "float64" (arithmetic
             in that precision), "list", "tuple", "tensor". Leave out what makes no sense.
 
@@ -77,12 +78,13 @@ class Exercise:
     """
 
     def __init__(self, id, title, *, points, stars, minutes, hints, rtol=1e-6, atol=1e-9, seconds=5.0, allowed=None,
-                 honest=HONEST):
+                 divisible=False, honest=HONEST):
         if not ID.fullmatch(id) or id in registry:
             raise ArgumentError(message("Exercise: the id is taken, or not of the form 01.2 or 01.2b.", [("id", id)]))
         self.id, self.title, self.points, self.stars, self.minutes = id, title, points, stars, minutes
         self.hints, self.rtol, self.atol, self.seconds = tuple(hints), rtol, atol, seconds
         self.allowed, self.honest = None if allowed is None else frozenset(allowed), tuple(honest)
+        self.divisible = divisible
         self.mistakes, self.variants, self.right = [], [], None
         self.op, self.adapter = "", None
         self._cases = self._observe = self._accept = self._draw = None

@@ -372,7 +372,7 @@ streamed = Exercise(
         "the 0 that is wanted. F1 of a class is twice its diagonal over the sum of its row and its column."))
 
 
-class Table:
+class Metrics:
     """The reference, with places for the mistakes to differ."""
 
     def __init__(self, classes):
@@ -387,7 +387,7 @@ class Table:
                 "recall": right / np.maximum(there, 1), "f1": (2 * right / np.maximum(guessed + there, 1)).mean()}
 
 
-streamed.reference(Table)
+streamed.reference(Metrics)
 
 
 @streamed.observe
@@ -415,12 +415,12 @@ def _(rng):
 
 
 @streamed.mistake("The results of the batches were averaged. Batches differ in size, and ratios do not add up.")
-class _Averaged(Table):
+class _Averaged(Metrics):
     def __init__(self, classes):
         self.classes, self.parts = classes, []
 
     def update(self, guess, truth):
-        part = Table(self.classes)
+        part = Metrics(self.classes)
         part.update(guess, truth)
         self.parts.append(part.result())
 
@@ -429,7 +429,7 @@ class _Averaged(Table):
 
 
 @streamed.mistake("Only the last batch was counted.")
-class _Last(Table):
+class _Last(Metrics):
     def update(self, guess, truth):
         self.table = np.zeros_like(self.table)
         super().update(guess, truth)
@@ -438,14 +438,14 @@ class _Last(Table):
 @streamed.mistake("Precision and recall are the wrong way round: precision asks about what was guessed, recall about "
                   "what "
                   "was there.")
-class _Swapped(Table):
+class _Swapped(Metrics):
     def result(self):
         found = super().result()
         return {**found, "precision": found["recall"], "recall": found["precision"]}
 
 
 @streamed.mistake("0 / 0 is not a number. A class that was never guessed, or never there, has a 0 here.")
-class _NotANumber(Table):
+class _NotANumber(Metrics):
     def result(self):
         right, guessed, there = self.table.diagonal(), self.table.sum(axis=0), self.table.sum(axis=1)
         with np.errstate(all="ignore"):
@@ -455,7 +455,7 @@ class _NotANumber(Table):
 
 
 @streamed.mistake("Looking at the result forgot what had been counted. It may be asked for in between.")
-class _Forgetful(Table):
+class _Forgetful(Metrics):
     def result(self):
         found = super().result()
         self.table = np.zeros_like(self.table)
@@ -463,13 +463,13 @@ class _Forgetful(Table):
 
 
 @streamed.mistake("An index that comes twice was counted once: adding to places taken by index does that.")
-class _Once(Table):
+class _Once(Metrics):
     def update(self, guess, truth):
         self.table[truth, guess] += 1
 
 
 @streamed.mistake("The F1 was made of the mean precision and the mean recall. It is the mean of the F1 of the classes.")
-class _OfMeans(Table):
+class _OfMeans(Metrics):
     def result(self):
         found = super().result()
         p, r = found["precision"].mean(), found["recall"].mean()
@@ -477,7 +477,7 @@ class _OfMeans(Table):
 
 
 @streamed.mistake("The mean F1 left out classes that were never there. All classes count, with 0 if there is nothing.")
-class _SeenOnly(Table):
+class _SeenOnly(Metrics):
     def result(self):
         found, seen = super().result(), self.table.sum(axis=1) > 0
         p, r = found["precision"][seen], found["recall"][seen]
