@@ -71,7 +71,7 @@ def _sliced(function, id):
     if start is None:
         raise ArgumentError(message(f"{id}: its observe function stands inside another function.",
                                     try_="write it at the top of the file."))
-    start.node.decorator_list, start.node.name = [], "observe"                                    # type: ignore
+    start.node.decorator_list, start.node.name = [], "observe"
     observe = Piece(1, start.node, "")
     others = [piece for piece in pieces if piece is not start and "_" not in piece.binds]
     chosen = needed("observe", [*others, observe])

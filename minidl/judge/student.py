@@ -4,8 +4,8 @@ It is started by the judge with the channel as its standard input and output, an
 to be found in it. In this order:
 
     hello       it is up
-    look        the cells are cut into statements; which ones the answer needs, and whether it keeps to the words that a
-                puzzle allows. Nothing of the student's has run so far, so the judge can believe this reply, and no other
+    look        the cells are cut into statements; which ones the answer needs, and whether it keeps to the words that
+                a puzzle allows. Nothing of the student's has run so far: the judge can believe this reply, and no other
     run         the chosen statements run
     case        the answer is called, once for each message; what it returns or raises goes back
 
@@ -159,15 +159,6 @@ def run(notebook):
     return module.__dict__[notebook.name]
 
 
-def observer(text):
-    """The exercise's way to look at an answer, from its text; None if the answer is called as it is."""
-    if text is None:
-        return None
-    space = {"__name__": "observing"}
-    exec(compile(text, "<observe>", "exec"), space)
-    return space["observe"]
-
-
 def kinds(error):
     """The names of the classes that an error belongs to, its own first."""
     try:
@@ -176,16 +167,14 @@ def kinds(error):
         return ["builtins.Exception"]
 
 
-def attempt(channel, call):
-    """Reply with what a call returns or raises. Returns the value, None if there is none."""
+def attempt(channel, function, *arguments):
+    """Call a function. Returns [what it returned], or None after a reply that says what it raised."""
     try:
-        value = call()
+        return [function(*arguments)]
     except NotImplementedError:
         channel.say("blank")
     except BaseException as error:              # SystemExit as well: it ends no process that has an answer to give
         channel.say("raised", {"kinds": kinds(error)})
-    else:
-        return value
 
 
 def reply(channel, value):
@@ -209,14 +198,23 @@ def main():
     channel.say(state, {"says": said, "offence": notebook.offence})
     task, _ = channel.hear()
     observe = observer(task["observe"])
-    answer = attempt(channel, lambda: (run(notebook),))
-    if answer is None:
+    found = attempt(channel, run, notebook)
+    if found is None:
         return
     channel.say("ran")
+    (answer,) = found
     while True:
         _, values = channel.hear()
         case = values["case"]
-        call = (lambda: (observe(answer[0], *case),)) if observe else (lambda: (answer[0](*case),))
-        value = attempt(channel, call)
-        if value is not None:
-            reply(channel, value[0])
+        got = attempt(channel, observe, answer, *case) if observe else attempt(channel, answer, *case)
+        if got is not None:
+            reply(channel, *got)
+
+
+def observer(text):
+    """The exercise's way to look at an answer, from its text; None if the answer is called as it is."""
+    if text is None:
+        return None
+    space = {"__name__": "observing"}
+    exec(compile(text, "<observe>", "exec"), space)
+    return space["observe"]

@@ -126,7 +126,8 @@ def _looked(talk, exercise, submission, given):
 def _without_answer(row, said, exercise):
     """The row of a notebook that has nothing to call."""
     if said["state"] == "missing":
-        return replace(row, verdict="wrong", message=f"The notebook has no `{answer_name(exercise)}`.", detail="missing")
+        said = f"The notebook has no `{answer_name(exercise)}`."
+        return replace(row, verdict="wrong", message=said, detail="missing")
     return replace(row, verdict="import-error", detail="unreadable",
                    message=f"The code that defines `{answer_name(exercise)}` is no Python. {said['says'][:200]}")
 
