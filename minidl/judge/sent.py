@@ -15,7 +15,6 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from .. import __version__
 from ..errors import ArgumentError, message
 from ..grading import sheets
 from ..grading.exercise import find
@@ -32,7 +31,7 @@ def spec_version(exercise_id: str) -> str:
         ArgumentError: there is no such exercise.
     """
     digest = hashlib.sha256(_source(find(exercise_id)).encode("utf-8")).hexdigest()
-    return f"{__version__}-{digest[:12]}"
+    return f"{sys.modules['minidl'].__version__}-{digest[:12]}"
 
 
 def answer_name(exercise) -> str:
