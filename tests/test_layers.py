@@ -1,4 +1,5 @@
 """The table of layers in minidl's docstring, and what happens to a module that ignores it."""
+import ast
 import importlib.util
 import textwrap
 from pathlib import Path
@@ -102,3 +103,20 @@ def test_offences_end_with_status_1(plant, tmp_path, capsys):
     plant("tensor.py", "from . import nn")
     assert check_layers.main(str(tmp_path)) == 1
     assert "tensor.py:1" in capsys.readouterr().out
+
+
+def twice(path):
+    """Functions and classes that a scope of a file defines twice; `_` and the setters of properties may be."""
+    for scope in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        inside = scope.body if isinstance(getattr(scope, "body", None), list) else []
+        body = [x for x in inside if isinstance(x, (ast.FunctionDef, ast.ClassDef))]
+        names = [x.name for x in body if not any(".setter" in ast.unparse(d) for d in x.decorator_list)]
+        yield from (f"{path.name}: {name}" for name in set(names) - {"_"} if names.count(name) > 1)
+
+
+def test_nothing_is_defined_twice_in_one_place(tmp_path):
+    found = [text for path in sorted((ROOT / "minidl").rglob("*.py")) for text in twice(path)]
+    assert found == []
+    planted = tmp_path / "planted.py"
+    planted.write_text("def f():\n    def g(): pass\n    def g(): pass\ndef _(): pass\ndef _(): pass\n")
+    assert list(twice(planted)) == ["planted.py: g"]

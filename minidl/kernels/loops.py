@@ -164,25 +164,4 @@ def _wrapped(op, loop, ndim):
         out[...] = goal
         return out
 
-    def fits(x):
-        return x.flags.c_contiguous and x.flags.writeable
-
-    def with_numbers(xp, *xs, out=None):
-        return call(xp, *xs[:n], *map(float, xs[n:]), out=out)
-
-    def laid_out(xs, out):
-        """Turn the axes so that they follow each other in memory; step by step where no turn does that for all."""
-        axes = sorted(range(ndim), key=lambda axis: -xs[0].strides[axis])
-        turned = [x.transpose(axes) for x in xs[:n]]
-        if not front and all(map(fits, turned)):
-            goal = np.empty(turned[0].shape, dtype) if out is None else out.transpose(axes)
-            if fits(goal):
-                loop(goal, *turned, *xs[n:])
-                return goal.transpose(np.argsort(axes))
-        goal = op.step_by_step(np, xs)
-        if out is None:
-            return goal
-        out[...] = goal
-        return out
-
     return with_numbers if op.count else call
