@@ -31,6 +31,7 @@ class Submission:
         digest: SHA-256 of the file's bytes, in hexadecimal.
         cells: its code cells in order; none if the file was rejected.
         fault: why the file cannot be read, in a sentence; "" if it can.
+        note: what a teacher should know of it, such as a name that looks like another; it is graded all the same.
     """
 
     student: str
@@ -40,6 +41,7 @@ class Submission:
     digest: str
     cells: tuple[Cell, ...] = ()
     fault: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
