@@ -762,8 +762,55 @@ def positions(shape, key, xp=np):
         raise DimensionError(message(f"index: {error}.", [("shape", shape)])) from None
 
 
+def _open_index(key):
+    """Whether the key holds whole numbers that Python cannot look at yet, as in a graph that is being recorded."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return builtins.any(isinstance(k, Tensor) and k.dtype.kind in "iu" and not backend.of(k.array).known for k in parts)
+
+
+def _open_positions(shape, key):
+    """`positions` for such a key, as a tensor: each part times how far a step along its axis goes, added up.
+
+    A number that is out of range becomes a position that no array has.
+    """
+    parts = list(key) if isinstance(key, tuple) else [key]
+    rest = len(shape) - builtins.sum(k is not Ellipsis for k in parts)
+    if rest < 0 or not builtins.all(_is_whole(k) or k is Ellipsis or isinstance(k, slice) for k in parts):
+        raise DimensionError(message("index: beside one that is not known yet may be whole numbers and slices only, in "
+                                     "all no more than x has axes.", [("x", shape)],
+                                     "md.where with a mask, or md.gather."))
+    here = next((axis for axis, k in enumerate(parts) if k is Ellipsis), len(parts))
+    parts = [*parts[:here], *[slice(None)] * rest, *parts[here + 1:]]
+    picked = [axis for axis, k in enumerate(parts) if not isinstance(k, slice)]
+    picks = [_in_range(as_tensor(parts[axis]), axis, shape) for axis in picked]
+    front = 0 if picked[-1] - picked[0] >= len(picked) else picked[0]     # parts that stand apart go to the front
+    block = broadcast("index", *[x.shape for x in picks])
+    runs = [axis for axis, k in enumerate(parts) if isinstance(k, slice)]
+    total = reshape(builtins.sum(picks), (*block, *(1,) * (len(runs) - front)))
+    for place, axis in enumerate(runs):
+        steps = np.arange(shape[axis])[parts[axis]] * math.prod(shape[axis + 1:])
+        behind = len(runs) - 1 - place + (len(block) if place < front else 0)
+        total = total + Tensor(steps.reshape(-1, *(1,) * behind))
+    return total
+
+
+def _is_whole(k):
+    """Whether a part of an index is a whole number or an array of them."""
+    kind = np.asarray(k).dtype.kind if isinstance(k, (int, list, np.ndarray, np.integer)) else None
+    return (k.dtype.kind if isinstance(k, Tensor) else kind) in ("i", "u")
+
+
+def _in_range(index, axis, shape):
+    """How far into memory an index along an axis leads; past the end of everything where it is out of range."""
+    n, step = shape[axis], math.prod(shape[axis + 1:])
+    inside = logical_and(index >= -n, index < n)
+    return where(inside, where(index < 0, index + n, index) * step, math.prod(shape))
+
+
 def getitem(input, key):
     """input[key]: slices give a view; masks and whole-number arrays pick numbers one by one, as in NumPy."""
+    if _open_index(key) and (isinstance(key, tuple) or key.ndim == 0):
+        return apply(ops.take_at, (input, _open_positions(input.shape, key)))
     if not _is_basic(key):
         key = _plain_key(key, backend.of(input.array).xp)
     if _is_basic(key):
@@ -778,9 +825,11 @@ def setitem(input, key, value):
     if _is_later(input, key):
         input.become(_set_where(input, key, value), "x[mask] = y")
         return
-    key = _plain_key(key, backend.of(input.array).xp)
-    if mode.recording and (input.requires_grad or getattr(value, "requires_grad", False)):
-        place = Tensor(positions(input.shape, key, backend.of(input.array).xp))
+    later = _open_index(key)
+    key = key if later else _plain_key(key, backend.of(input.array).xp)
+    if later or mode.recording and (input.requires_grad or getattr(value, "requires_grad", False)):
+        place = _open_positions(input.shape, key) if later else Tensor(
+            positions(input.shape, key, backend.of(input.array).xp))
         value = cast(as_tensor(value, device=input.device), input.dtype)
         value = reshape(value, value.shape[value.ndim - place.ndim:]) if value.ndim > place.ndim else value
         new = apply(ops.overwrite, (input.alias(), value, place))

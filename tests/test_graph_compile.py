@@ -1,4 +1,5 @@
 """md.compile: what it relies on, what it says, and that a compiled function is the function."""
+import math
 import sys
 import threading
 
@@ -8,7 +9,7 @@ import pytest
 import minidl as md
 from minidl import backend, nn, optim
 from minidl import graph as G
-from minidl.errors import ArgumentError, ShapeError, TraceError
+from minidl.errors import ArgumentError, DimensionError, ShapeError, TraceError
 from minidl.graph import compile
 from minidl.graph.trace import active
 from minidl.nn import functional as F
@@ -389,6 +390,67 @@ def test_second_derivatives_outside_are_refused_and_inside_are_right():
         (second,) = md.autograd.grad(first.sum(), x)
         return second
     same(curvature(x), rows() * 6)
+
+
+def test_function_transforms_of_a_compiled_function_are_right():
+    x, v = rows()[0], rows(5, 1)
+    plain = [lambda f: md.func.grad(f)(x), lambda f: md.func.hessian(f)(x), lambda f: md.func.jvp(f, (x,), (v[1],))[1],
+             lambda f: md.func.jacfwd(f)(x), lambda f: md.func.grad(lambda z: md.func.grad(f)(z).sum())(x),
+             lambda f: md.func.vmap(f)(v)]
+
+    def function(z):
+        return (z**3).sum() * z.mean()
+    for transform in plain:
+        same(transform(compile(function)), transform(function))
+
+
+KEYS = {"a": lambda a, b, c: a, "a,": lambda a, b, c: (a,), "a, b": lambda a, b, c: (a, b), "a, b, c": lambda *k: k,
+        ":, b": lambda a, b, c: (slice(None), b), ":, b, c": lambda a, b, c: (slice(None), b, c),
+        "a, :, c": lambda a, b, c: (a, slice(None), c), "..., c": lambda a, b, c: (..., c),
+        "a, ..., c": lambda a, b, c: (a, ..., c), "a, 1:3": lambda a, b, c: (a, slice(1, 3)),
+        "::2, b, 1:-1": lambda a, b, c: (slice(None, None, 2), b, slice(1, -1)), "a, 2": lambda a, b, c: (a, 2),
+        "1, b": lambda a, b, c: (1, b), "list, b": lambda a, b, c: ([0, 2], b),
+        "..., b, :": lambda a, b, c: (..., b, slice(None))}
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("form", [(), (2,), (2, 2)])
+def test_an_index_from_the_graph_reads_and_writes_as_numpy_does(key, form):
+    rng = np.random.default_rng(0)
+    x, key = rng.normal(size=(3, 4, 5)), KEYS[key]
+    abc = [rng.permutation(np.arange(-n, n))[:math.prod(form)].reshape(form) for n in x.shape]
+    abc = [k % n if math.prod(form) > 2 else k for k, n in zip(abc, x.shape)]
+    picked = x[key(*abc)]
+    tensors = [md.tensor(k) for k in abc]
+    assert np.array_equal(compile(lambda x, *abc: x[key(*abc)])(md.tensor(x), *tensors).numpy(), picked)
+
+    def put(x, v, *abc):
+        y = x * 1
+        y[key(*abc)] = v
+        return y
+    one_value, grads = md.tensor(7.0), []
+    assert np.array_equal(compile(put)(md.tensor(x), one_value, *tensors).numpy(),
+                          put(md.tensor(x), one_value, *tensors).numpy())
+    for f in (put, compile(put)):
+        start, value = md.tensor(x, requires_grad=True), md.tensor(2.0, requires_grad=True)
+        (f(start, value, *tensors) ** 3).sum().backward()
+        grads.append((start.grad.numpy(), value.grad.numpy()))
+    assert np.array_equal(grads[0][0], grads[1][0])
+    assert np.allclose(grads[0][1], grads[1][1], rtol=1e-12)
+
+
+def test_an_index_from_the_graph_that_is_out_of_range_is_an_error_and_not_the_next_row():
+    pick = compile(lambda x, i: x[md.arange(2), i])
+    x = md.arange(6.0).reshape(2, 3)
+    assert pick(x, md.tensor([2, -3])).tolist() == [2.0, 3.0]
+    for k in (3, -4):
+        with pytest.raises(IndexError, match="out of bounds"):
+            pick(x, md.tensor([k, 0]))
+
+
+def test_an_index_from_the_graph_with_more_than_whole_numbers_and_slices_says_what_goes():
+    with pytest.raises(DimensionError, match="whole numbers and slices only"):
+        compile(lambda x, i: x[i, None])(rows(), md.tensor([0]))
 
 
 def test_backward_outside_of_what_draws_is_refused():

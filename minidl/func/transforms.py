@@ -11,6 +11,8 @@ Each of them runs the function once, on fresh variables, and reads the graph tha
 Walking forwards takes no rules of its own. A gradient rule gives J^T u, which is linear in u; so the gradient of
 <J^T u, v> with respect to u is J v: the rule, transposed by backpropagation itself.
 """
+import threading
+
 from .. import autograd
 from ..autograd import Gradients, ancestors, enable_grad, lift_output, pull
 from ..creation import eye, ones_like, zeros, zeros_like
@@ -19,6 +21,20 @@ from ..functions import clone, reshape
 from ..tensor import Node, Tensor, as_tensor, mode, source, wrap
 from .batching import output_levels, raised, vmap
 from .trees import leaves, mapped, rebuilt
+
+
+class _Active(threading.local):
+    """The transforms in whose call this thread is, from the outermost to the innermost."""
+
+    calls = ()
+
+    @property
+    def steps_are_needed(self):
+        """Whether one of them wants to walk through the steps of a function, not only backwards and only once."""
+        return len(self.calls) > 1 or any(name not in ("grad", "vjp") for name in self.calls)
+
+
+active = _Active()
 
 
 def variable(x, name):
@@ -53,7 +69,11 @@ class Call:
             fresh = [mapped(lambda x: variable(x, name), x) for x in self.inputs]
             for k, x in zip(argnums, fresh):
                 args[k] = x
-            self.outputs = func(*args)
+            active.calls = (*active.calls, name)
+            try:
+                self.outputs = func(*args)
+            finally:
+                active.calls = active.calls[:-1]
         self.aux = None
         if has_aux:
             self.outputs, self.aux = self._two_parts()

@@ -23,6 +23,7 @@ from .. import autograd
 from ..autograd import no_grad
 from ..errors import ArgumentError, TraceError, message
 from ..func.batching import active as vmaps
+from ..func.transforms import active as transforms
 from ..func.trees import leaves, rebuilt
 from ..nn.module import observers
 from ..primitive import Primitive
@@ -84,7 +85,7 @@ class Compiled:
     def __call__(self, *args, **kwargs):
         if active.tracer is not None or vmaps.stack:   # part of another graph; or of a vmap, whose ops are batched
             return self.fn(*args, **kwargs)
-        if mode.guard is not None:                     # detect_anomaly looks at every step: run them one by one
+        if mode.guard is not None or transforms.steps_are_needed:    # detect_anomaly, jvp, hessian look at each step
             return self.fn(*args, **kwargs)
         tree = (args, kwargs)
         given = leaves(tree)
