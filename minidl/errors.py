@@ -13,7 +13,11 @@
       ├── DeviceError       (RuntimeError)    a device that is missing, or two that were mixed
       ├── DataError         (ValueError)      a data set that is damaged or cannot be had
       ├── SandboxError      (RuntimeError)    a student's process that cannot be fenced in as it was asked
-      └── CheckpointError   (RuntimeError)    a file that is not a whole, unchanged checkpoint
+      ├── CheckpointError   (RuntimeError)    a file that is not a whole, unchanged checkpoint
+      └── JudgeError        (RuntimeError)    grading that cannot begin or go on
+            ├── RefusedError                  it could, but would not be safe; a flag of the command insists
+            ├── GradebookError                a gradebook that is none, is of another version or cannot be reached
+            └── BusyError                     somebody else writes in the gradebook
 
 A PyTorch user who catches `RuntimeError` or `IndexError` catches the same mistakes here.
 Every message has up to three parts: what happened, the facts, what to try.
@@ -74,6 +78,22 @@ class SandboxError(MinidlError, RuntimeError):
 
 class CheckpointError(MinidlError, RuntimeError):
     """A checkpoint is damaged, or it holds something that cannot be saved."""
+
+
+class JudgeError(MinidlError, RuntimeError):
+    """Grading cannot begin, or cannot go on."""
+
+
+class RefusedError(JudgeError):
+    """What was asked for is possible and not safe."""
+
+
+class GradebookError(JudgeError):
+    """The gradebook is none, is of another version, or cannot be reached."""
+
+
+class BusyError(JudgeError):
+    """Somebody else writes in the gradebook."""
 
 
 def message(what, facts=(), try_=""):
