@@ -244,7 +244,8 @@ def _own_cluster(distributed, workers):
     import dask
     if not _can_lock_a_cluster():
         raise JudgeError(message("A cluster on this machine needs keys, or everyone here could use it.",
-                                 [("missing", "cryptography")], 'pip install "minidl[cluster]", or --cluster processes.'))
+                                 [("missing", "distributed or cryptography")],
+                                 'pip install "minidl[cluster]", or --cluster processes.'))
     security = distributed.Security.temporary()
     # A task whose worker died comes back to us at once: we count, and try again.
     with dask.config.set({"distributed.scheduler.allowed-failures": 0, "distributed.worker.memory.terminate": False}):
@@ -275,6 +276,6 @@ def _safe(address, insist):
     if parts.scheme != "tcp":
         raise JudgeError(message("This is not the address of a cluster.", [("got", address)],
                                  "tls://host:8786, or tcp://127.0.0.1:8786."))
-    raise RefusedError(message("Work is not given to another machine without TLS: whoever can reach the scheduler could "
-                               "run code on all workers.", [("address", address)],
+    raise RefusedError(message("Without TLS, whoever can reach the scheduler could run code on all workers.",
+                               [("address", address)],
                                "tls:// and Dask's settings for keys, or --insist on a network that is yours alone."))

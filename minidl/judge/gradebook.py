@@ -41,6 +41,7 @@ runs = sa.Table(
     "runs", tables, sa.Column("id", text, primary_key=True), sa.Column("assignment", text, nullable=False),
     sa.Column("kind", text, nullable=False), sa.Column("seed", text, nullable=False),
     sa.Column("level", text, nullable=False), sa.Column("versions", text, nullable=False),
+    sa.Column("settings", text, nullable=False),
     sa.Column("started", text, nullable=False), sa.Column("ended", text))
 submissions = sa.Table(
     "submissions", tables, sa.Column("student", text, primary_key=True), sa.Column("digest", text, primary_key=True),
@@ -94,6 +95,7 @@ class Run:
         seed: the secret from which the hidden cases come.
         level: how students' processes were fenced in.
         versions: of Python, NumPy and minidl.
+        settings: the assignment as it was then, as a dict; without the text of its cells.
         started, ended: ISO times in UTC; `ended` is None while it runs, and after it was interrupted.
     """
 
@@ -103,6 +105,7 @@ class Run:
     seed: int
     level: str
     versions: dict
+    settings: dict
     started: str
     ended: str | None = None
 
@@ -168,11 +171,11 @@ class Gradebook:
             finally:
                 self._writer = None
 
-    def start_run(self, assignment, seed, level, versions, kind="grade"):
-        """Begin a run; returns it."""
+    def start_run(self, assignment, seed, level, versions, kind="grade", settings=None):
+        """Begin a run; returns it. The arguments are the attributes of a Run."""
         now = _now()
         run = Run(f"{now[:10]}-{secrets.token_hex(3)}", storable(assignment), kind, int(seed), level, dict(versions),
-                  now)
+                  dict(settings or {}), now)
         with self._transaction() as connection:
             connection.execute(runs.insert().values(**_as_stored(run)))
         return run
@@ -184,7 +187,7 @@ class Gradebook:
 
     def add_submissions(self, found):
         """Note who handed in what. A file that is known already keeps the time at which it first came."""
-        rows = {(storable(one.student), one.digest): one for one in reversed(list(found))}
+        rows = {(storable(one.student), storable(one.digest)): one for one in reversed(list(found))}
         with self._transaction() as connection:
             for (student, digest), one in rows.items():
                 values = dict(name=storable(one.name), path=storable(one.path), fault=storable(one.fault))
@@ -216,8 +219,8 @@ class Gradebook:
 
     def runs(self):
         """All runs, oldest first."""
-        found = [Run(**row | {"seed": int(row["seed"]), "versions": json.loads(row["versions"])})
-                 for row in self._read(sa.select(runs))]
+        found = [Run(**row | {"seed": int(row["seed"]), "versions": json.loads(row["versions"]),
+                              "settings": json.loads(row["settings"])}) for row in self._read(sa.select(runs))]
         return sorted(found, key=lambda run: run.started)
 
     def run(self, id):
@@ -401,8 +404,7 @@ def _as_stored(thing):
     """A Run or Row as values for the database: seeds as text (they have 64 bits), texts made storable."""
     values = asdict(thing)
     values["seed"] = str(values["seed"])
-    if "versions" in values:
-        values["versions"] = json.dumps(values["versions"], sort_keys=True)
+    values |= {name: json.dumps(value, sort_keys=True) for name, value in values.items() if isinstance(value, dict)}
     return {name: storable(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
