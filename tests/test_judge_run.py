@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
@@ -285,6 +287,9 @@ def test_a_cluster_of_our_own_asks_for_keys():
         stranger = distributed.Security.temporary()
         with pytest.raises(OSError):
             distributed.Client(address, security=stranger, timeout=1)
+        for page in ("info/main/workers.html", "json/counts.json", "metrics", "health"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(f"http://127.0.0.1:{found._own.scheduler.http_server.port}/{page}", timeout=5)
 
 
 # --- a coordinator that dies ----------------------------------------------------------------------------------------

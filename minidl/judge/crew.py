@@ -247,11 +247,14 @@ def _own_cluster(distributed, workers):
                                  [("missing", "distributed or cryptography")],
                                  'pip install "minidl[cluster]", or --cluster processes.'))
     security = distributed.Security.temporary()
-    # A task whose worker died comes back to us at once: we count, and try again.
-    with dask.config.set({"distributed.scheduler.allowed-failures": 0, "distributed.worker.memory.terminate": False}):
-        cluster = distributed.LocalCluster(workers, threads_per_worker=1, host="127.0.0.1", protocol="tls://",
-                                           security=security, dashboard_address=None, memory_limit=0,
-                                           silence_logs="ERROR")
+    settings: dict[str, Any] = {
+        "distributed.scheduler.allowed-failures": 0,   # a task whose worker died comes back at once: we count
+        "distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}      # pages ask for no keys
+    pages = dict(dashboard=False, dashboard_address="127.0.0.1:0")
+    with dask.config.set(settings):
+        cluster = distributed.LocalCluster(
+            n_workers=workers, threads_per_worker=1, host="127.0.0.1", protocol="tls://", security=security,
+            scheduler_kwargs=pages, memory_limit=0, silence_logs="ERROR")
     return cluster, security
 
 
