@@ -44,7 +44,7 @@ def spec_of(exercise):
     return f"spec-of-{exercise}"
 
 
-def grade(submission, exercise, seed, level="L0", limits=None):
+def grade(submission, exercise, seed, level="L0", limits=None, given=None):
     """A grader whose verdict depends on student, exercise and seed, and on nothing else."""
     if submission.fault:
         return Row(submission.student, exercise, submission.digest, "rejected-file", 0.0, 1.0, 0, 3, submission.fault,
@@ -54,13 +54,13 @@ def grade(submission, exercise, seed, level="L0", limits=None):
                3 * (verdict == "ok"), 3, f"The answer is {verdict}.", level, seed, spec_of(exercise), 0.01)
 
 
-def slow_grade(submission, exercise, seed, level="L0", limits=None):
+def slow_grade(submission, exercise, seed, level="L0", limits=None, given=None):
     """As `grade`, after a moment."""
     time.sleep(0.03)
     return grade(submission, exercise, seed, level, limits)
 
 
-def deadly_grade(submission, exercise, seed, level="L0", limits=None):
+def deadly_grade(submission, exercise, seed, level="L0", limits=None, given=None):
     """As `grade`, but "killer" kills the worker each time, and "once-PATH" only if there is no file PATH yet."""
     first = submission.cells[0].source if submission.cells else ""
     if submission.student == "killer":
@@ -71,7 +71,7 @@ def deadly_grade(submission, exercise, seed, level="L0", limits=None):
     return grade(submission, exercise, seed, level, limits)
 
 
-def broken_grade(submission, exercise, seed, level="L0", limits=None):
+def broken_grade(submission, exercise, seed, level="L0", limits=None, given=None):
     """A grader that raises over one student, though it should never."""
     if submission.student == "ada":
         raise RuntimeError("a bolt fell out")

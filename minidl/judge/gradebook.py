@@ -46,7 +46,7 @@ runs = sa.Table(
 submissions = sa.Table(
     "submissions", tables, sa.Column("student", text, primary_key=True), sa.Column("digest", text, primary_key=True),
     sa.Column("name", text, nullable=False), sa.Column("path", text, nullable=False), sa.Column("received", text),
-    sa.Column("fault", text, nullable=False))
+    sa.Column("fault", text, nullable=False), sa.Column("note", text, nullable=False))
 
 
 def _outcome():
@@ -190,7 +190,8 @@ class Gradebook:
         rows = {(storable(one.student), storable(one.digest)): one for one in reversed(list(found))}
         with self._transaction() as connection:
             for (student, digest), one in rows.items():
-                values = dict(name=storable(one.name), path=storable(one.path), fault=storable(one.fault))
+                values = dict(name=storable(one.name), path=storable(one.path), fault=storable(one.fault),
+                              note=storable(one.note))
                 came = one.received.astimezone(UTC).isoformat() if one.received else None
                 insert = self._insert(submissions).values(student=student, digest=digest, received=came, **values)
                 earliest = sa.case((submissions.c.received.is_(None), insert.excluded.received),

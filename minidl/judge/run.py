@@ -12,11 +12,12 @@ import json
 import platform
 import re
 import secrets
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ import numpy as np
 from ..errors import JudgeError, RefusedError, message
 from .crew import WorkerDied, crew_for
 from .gradebook import Gradebook, Run, exercise_order, storable
-from .rows import Limits, Row, Submission
+from .rows import Cell, Limits, Row, Submission
 
 DEATHS = 3                          # of workers; then the task is given up
 SAFE = ("L1", "L2", "L3")           # levels at which a stranger's code may run
@@ -42,12 +43,14 @@ class Task:
         submission: the Submission.
         exercise: the exercise's id.
         spec: the version of its spec.
+        given: the cells that were released with it; None for those that come with minidl.
     """
 
     key: str
     submission: Submission
     exercise: str
     spec: str
+    given: tuple[Cell, ...] | None = None
 
 
 @dataclass
@@ -122,15 +125,14 @@ def grade_all(submissions: Iterable[Submission], assignment, gradebook: Gradeboo
         BusyError: somebody else writes in the gradebook.
         JudgeError: the run to go on with has another assignment or level, or the cluster is gone.
     """
-    grade, spec_of = grade or _grade_one(), cache(spec_of or _spec_version())
+    real, grade, spec_of = grade is None, grade or _grade_one(), cache(spec_of or _spec_version())
     began = time.monotonic()
     submissions = list(submissions)
     with gradebook.writing():
         chosen = _chosen_run(gradebook, assignment, run, seed, level)
         _refuse_unsafe(chosen.level if chosen else level, insist)
-        crew = crew_for(workers, cluster, insist)
-        with crew:
-            _same_versions(crew)
+        with crew_for(workers, cluster, insist) as crew:
+            _all_alike(crew, chosen.level if chosen else level, real)
             chosen = chosen or gradebook.start_run(
                 assignment.name, secrets.randbits(64) if seed is None else seed, level, versions(),
                 settings=settings(assignment))
@@ -177,7 +179,7 @@ def regrade(submissions: Iterable[Submission], assignment, gradebook: Gradebook,
     Raises:
         As `grade_all`.
     """
-    grade, spec_of = grade or _grade_one(), cache(spec_of or _spec_version())
+    real, grade, spec_of = grade is None, grade or _grade_one(), cache(spec_of or _spec_version())
     before = {(row.student, row.digest, row.exercise): row for row in gradebook.rows(run=run)}
     old = gradebook.run(run)
     again = replace(old, level=level or old.level)
@@ -186,7 +188,7 @@ def regrade(submissions: Iterable[Submission], assignment, gradebook: Gradebook,
              if _place(task) in before}
     after = {}
     with crew_for(workers, cluster, insist) as crew:
-        _same_versions(crew)
+        _all_alike(crew, again.level, real)
         bar = show(again, len(tasks)) if show else None
         try:
             for task, row, _ in work(list(tasks.values()), crew, grade, again, limits):
@@ -217,8 +219,15 @@ def tasks_of(submissions, assignment, seed, spec_of) -> dict[str, Task]:
         for exercise in exercises_in(submission, assignment.exercises):
             spec = spec_of(exercise)
             key = task_key(submission, exercise, spec, seed)
-            tasks[key] = Task(key, submission, exercise, spec)
+            tasks[key] = Task(key, submission, exercise, spec, given_for(assignment, exercise))
     return tasks
+
+
+def given_for(assignment, exercise):
+    """The cells that a class got with an exercise, without answers and checks; None if the assignment has no cells."""
+    cells = [cell for cell in getattr(assignment, "given", ()) if cell.notebook[:2] == exercise[:2]
+             and not cell.id.startswith(("answer-", "check-"))]
+    return tuple(Cell(cell.id, cell.source) for cell in cells) or None
 
 
 def task_key(submission, exercise, spec, seed):
@@ -260,7 +269,7 @@ def work(tasks, crew, grade, run, limits=None):
             row = failed(task, run, f"{deaths[task.key]} workers died over it: {error}")
         elif error is not None:
             row = failed(task, run, f"{type(error).__name__}: {error}")
-        elif row.spec != task.spec:
+        elif row.spec not in (task.spec, ""):          # "": the judge failed before it had come to the spec
             raise JudgeError(message("A worker has another version of the exercises than this process.",
                                      [("exercise", task.exercise), ("ours", task.spec), ("theirs", row.spec)],
                                      "the same version of minidl on all workers."))
@@ -281,8 +290,7 @@ def worth(row, points):
 
 def versions():
     """What may change how an answer is graded."""
-    from .. import __version__
-    return {"minidl": __version__, "numpy": np.__version__, "python": platform.python_version()}
+    return {"minidl": sys.modules["minidl"].__version__, "numpy": np.__version__, "python": platform.python_version()}
 
 
 def settings(assignment):
@@ -303,7 +311,7 @@ def _spec_version():
 
 
 def _give(crew, task, grade, run, limits):
-    crew.submit(task, grade, task.submission, task.exercise, run.seed, run.level, limits)
+    crew.submit(task, grade, task.submission, task.exercise, run.seed, run.level, limits, task.given)
     return 1
 
 
@@ -346,10 +354,20 @@ def _refuse_unsafe(level, insist):
             "`minidl doctor --sandbox` says how to reach it; --insist grades what you trust."))
 
 
-def _same_versions(crew):
-    """See that all machines compute alike."""
+def _all_alike(crew, level, real):
+    """See that all machines compute alike, and that each can fence a process in as it was asked.
+
+    Raises:
+        JudgeError: one cannot. `real` is False for a stand-in, which needs no fence.
+    """
     ours = versions()
     for theirs in crew.on_all(versions):
         if theirs != ours:
             raise JudgeError(message("A worker has other versions than this process.",
                                      [("ours", ours), ("theirs", theirs)], "the same environment on all machines."))
+    if real:
+        from .sandbox import lacks
+        missing = next(filter(None, crew.on_all(partial(lacks, level)) or [lacks(level)]), None)
+        if missing:
+            raise JudgeError(message(f"Level {level} cannot be had where the work is done.", [("because", missing)],
+                                     "`minidl doctor --sandbox`, or a lower --level."))
