@@ -1,30 +1,141 @@
-"""The judge's core: two processes that share the work, and one of them is not to be trusted."""
-import hashlib
+"""The judge's core: every spec there is, through the frames and through the student's process."""
+import inspect
+import re
+from dataclasses import replace
 
 import pytest
 
-from minidl.grading import find, sheets
-from minidl.judge.rows import Cell, Submission
-from minidl.judge.task import grade_one
+from minidl.grading import all_exercises
+from minidl.judge.rows import Row
+from minidl.judge.sent import answer_name, observing, spec_version
+from minidl.judge.task import _all_cases, _judged, cases_seed, grade_one, hidden_of
+from tests.judging import Desk, as_text, handed_in, notebook, written
+from tests.test_exercises import FORMS, HONEST, RUN, SHORTEST, checked_name, leaves, runs, single, tokens
 
 SEED = 20
+EXERCISES = all_exercises()
+every_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.id)
+SEEDS = [SEED, pytest.param(21, marks=pytest.mark.slow)]
+every_seed = pytest.mark.parametrize("seed", SEEDS)
+# One exercise of each chapter by default, all in `make test-long`: each takes a process of its own.
+FIRST = {e.chapter: e for e in reversed(EXERCISES)}.values()
+SAMPLE = [pytest.param(e, marks=[] if e in FIRST else [pytest.mark.slow], id=e.id) for e in EXERCISES]
 
 
-def notebook(folder, chapter, **changes):
-    """The code cells of a chapter's notebook, some with another text: answer_09_1a="def places(...): ..."."""
-    changes = {name.replace("_", "-"): text for name, text in changes.items()}
-    return [Cell(id, changes.get(id, text)) for id, kind, text in sheets.cells(sheets.sheet(folder, chapter))
-            if kind == "code"]
+def judged(exercise, solution, seed=SEED):
+    """The row for a function, through the frames and without a process."""
+    hidden, answers = hidden_of(exercise.id, seed), []
+    row = Row("ada", exercise.id, "", "grader-error", 0.0, float(exercise.points), 0, len(hidden.cases), "", "L0",
+              seed, "", 0.0)
+    _all_cases(Desk(exercise, solution), hidden, answers)
+    return _judged(row, hidden, answers, None)
 
 
-def handed_in(cells, fault=""):
-    digest = hashlib.sha256(repr(cells).encode()).hexdigest()
-    return Submission("ada", "Ada", "ada/09.ipynb", None, digest, tuple(cells), fault)
+# --- what is right and what is wrong ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("id", ["09.1a", "09.1b", "01.2b"])
-def test_a_solution_earns_its_points_and_a_blank_none(id):
-    row = grade_one(handed_in(notebook("solutions", id[:2])), id, SEED)
-    assert (row.verdict, row.points, row.passed) == ("ok", find(id).points, row.cases), row
-    row = grade_one(handed_in(notebook("exercises", id[:2])), id, SEED)
+@every_seed
+@every_exercise
+def test_a_reference_is_right_through_the_frames(exercise, seed):
+    row = judged(exercise, exercise.right, seed)
+    assert (row.verdict, row.points, row.passed) == ("ok", exercise.points, row.cases), row
+
+
+@every_seed
+@every_exercise
+def test_every_named_mistake_loses_its_points_with_its_own_message(exercise, seed):
+    for mistake in exercise.mistakes:
+        row = judged(exercise, mistake.wrong, seed)
+        assert (row.verdict, row.points) == ("wrong", 0), mistake.message
+        assert row.message == mistake.message
+
+
+@every_seed
+@pytest.mark.parametrize(("exercise", "form"), HONEST, ids=[f"{e.id}-{form}" for e, form in HONEST])
+def test_a_right_answer_in_another_form_is_right(exercise, form, seed):
+    def honest(*args):
+        return leaves(exercise.right(*(single(args) if form == "float32" else args)), FORMS[form])
+
+    assert judged(exercise, honest, seed).verdict == "ok"
+
+
+@every_seed
+@every_exercise
+def test_other_honest_solutions_are_right(exercise, seed):
+    for variant in exercise.variants:
+        assert judged(exercise, variant, seed).verdict == "ok"
+
+
+# --- the same in a process --------------------------------------------------------------------------------------------
+
+
+@every_seed
+@pytest.mark.parametrize("exercise", SAMPLE)
+def test_a_notebook_with_solutions_earns_all_points_and_a_blank_one_none(exercise, seed):
+    row = grade_one(handed_in(notebook("solutions", exercise.chapter)), exercise.id, seed)
+    assert (row.verdict, row.points, row.passed) == ("ok", exercise.points, row.cases), row
+    row = grade_one(handed_in(notebook("exercises", exercise.chapter)), exercise.id, seed)
     assert (row.verdict, row.points, row.message, row.passed) == ("wrong", 0, "Not attempted.", 0), row
+
+
+@every_seed
+@pytest.mark.parametrize("exercise", SAMPLE)
+def test_mistakes_and_variants_are_told_apart_in_a_process(exercise, seed):
+    chosen = range(len(exercise.mistakes)) if seed != SEED else [len(exercise.mistakes) // 2]
+    for k in chosen:
+        row = grade_one(written(exercise, as_text(exercise, "mistake", k)), exercise.id, seed)
+        assert (row.verdict, row.points, row.message) == ("wrong", 0, exercise.mistakes[k].message), row
+    for k in range(len(exercise.variants))[:None if seed != SEED else 1]:
+        row = grade_one(written(exercise, as_text(exercise, "variant", k)), exercise.id, seed)
+        allowed = exercise.allowed is not None and row.message.startswith("The values are right, but the answer uses")
+        assert row.verdict == "ok" or allowed, row
+
+
+# --- what goes over, and what does not --------------------------------------------------------------------------------
+
+
+@every_exercise
+def test_an_answer_is_found_by_the_name_of_the_reference(exercise):
+    assert answer_name(exercise) == checked_name(exercise)
+
+
+def lines_that_stay(exercise):
+    """Lines of the parts that stay with the judge, without their texts in quotes; signatures are known to all."""
+    for part in (exercise.right, exercise._cases, *exercise.variants, *(m.wrong for m in exercise.mistakes)):
+        for line in inspect.getsource(part).splitlines():
+            if not line.strip().startswith(("def ", "@", "for p in model.parameters")):
+                yield re.sub(r'"[^"]*"', "", line.split("#")[0])
+
+
+@every_exercise
+def test_what_goes_to_a_student_holds_no_solution(exercise):
+    words = tokens(observing(exercise) or "")
+    known = {*exercise.names, *",()[]=:*"}                # the call of the answer, which its stub shows
+    theirs = {run for line in lines_that_stay(exercise) for run in runs_of(tokens(line))} | runs(exercise)
+    for run in theirs:
+        shared = any(tuple(words[k:k + len(run)]) == run for k in range(len(words)))
+        assert not shared or set(run) <= known, " ".join(run)
+
+
+def runs_of(words):
+    size = min(RUN, len(words))
+    return {tuple(words[k:k + size]) for k in range(len(words) - size + 1)} if size >= SHORTEST else set()
+
+
+@every_exercise
+def test_no_text_for_people_goes_to_a_student(exercise):
+    text = observing(exercise) or ""
+    for secret in (*exercise.hints, *(mistake.message for mistake in exercise.mistakes)):
+        assert secret not in text
+
+
+def test_a_seed_gives_each_exercise_cases_of_its_own():
+    seeds = {cases_seed(SEED, e.id) for e in EXERCISES}
+    assert len(seeds) == len(EXERCISES)
+    assert cases_seed(SEED, "09.2") == cases_seed(SEED, "09.2") != cases_seed(SEED + 1, "09.2")
+
+
+def test_a_regrade_is_bit_equal():
+    cells = handed_in(notebook("solutions", "09", **{"answer-09-1b": "def receptive_field(layers):\n    return 3, 1"}))
+    rows = [replace(grade_one(cells, "09.1b", SEED), seconds=0) for _ in range(2)]
+    assert rows[0] == rows[1] and rows[0].verdict == "wrong" and rows[0].spec == spec_version("09.1b")

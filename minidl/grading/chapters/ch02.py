@@ -273,7 +273,7 @@ def _(answer, graph, fetches, feed):
             counts[name] = counts.get(name, 0) + 1
             return function(*values)
         return count
-    made = {name: (counted(name, FUNCTIONS[op]), list(inputs)) for name, (op, *inputs) in graph.items()}
+    made = {node: (counted(node, FUNCTIONS[op]), list(sources)) for node, (op, *sources) in graph.items()}
     values = answer(made, list(fetches), feed)
     if values is None:
         return None

@@ -96,8 +96,8 @@ def all_parameters(module):
 def _(answer, model, seed):
     model = built(model, seed)
     pairs = list(answer(model))
-    known = {id(p): path for path, p in _every_path(model)}
-    return [[path, known.get(id(p), "a tensor that is no parameter")] for path, p in pairs]
+    names = {id(tensor): name for name, tensor in model.named_parameters()}
+    return [[path, names.get(id(p), "a tensor that is no parameter")] for path, p in pairs]
 
 
 @found.cases
