@@ -447,7 +447,7 @@ def test_what_a_learner_writes_is_escaped(double):
 @pytest.mark.parametrize(("value", "said"), [
     ((2, 3), "(2, 3)"), ([np.int64(1), 2], "(1, 2)"), (np.zeros(0), "an empty array of shape (0,)"),
     (np.zeros((9, 9)), "shape (9, 9), float64"), (np.array(2.5), "2.5"), (md.tensor([1.0]), "[1.]"), ("a", "'a'"),
-    ((np.zeros(2), 3), "[0. 0.]\n3"), ({"a": 1, "b": (2,)}, "a:\n1\nb:\n(2,)"),
+    ((np.zeros(2), 3), "[0. 0.]\n3"), ({"a": 1, "b": (2,)}, "a: 1\nb: (2,)"),
     (np.float32(0.5), "0.5"), (None, "None"),
 ])
 def test_values_are_written_for_people(value, said):

@@ -167,7 +167,8 @@ def written(value):
     if isinstance(value, list) and any(isinstance(v, (np.ndarray, list)) for v in value):
         return "\n".join(written(v) for v in value[:MOST_LINES])
     if isinstance(value, dict):
-        return "\n".join(f"{key}:\n{written(v)}" for key, v in value.items())
+        return "\n".join(f"{key}:{' ' if chr(10) not in text else chr(10)}{text}" for key, v in value.items()
+                         for text in [v if isinstance(v, str) else written(v)])
     if isinstance(value, np.generic):
         value = value.item()
     return brief(value, 200)
