@@ -5,13 +5,14 @@ fault is seen by itself. In 10.4 the check trains what it gets, for a second or 
 """
 import contextlib
 import functools
+import importlib
 import io
 
 import numpy as np
 
 from ... import nn, optim, random
 from ...autograd import no_grad
-from ...data import MNIST10k
+from ...data import DataLoader, MNIST10k, TensorDataset
 from ...tensor import from_numpy
 from ..cases import case, normal, whole
 from ..compare import difference, plain
@@ -101,14 +102,12 @@ NAMES = ("torch", "nn", "F", "optim", "DataLoader", "TensorDataset")
 
 
 def imports():
-    from ... import data, nn, optim
-    return {"torch": _package(), "nn": nn, "F": nn.functional, "optim": optim, "DataLoader": data.DataLoader,
-            "TensorDataset": data.TensorDataset}
+    return {"torch": _package(), "nn": nn, "F": F, "optim": optim, "DataLoader": DataLoader,
+            "TensorDataset": TensorDataset}
 
 
 def _package():
-    import minidl
-    return minidl
+    return importlib.import_module(__name__.split(".")[0])
 
 
 imported.reference(imports)
@@ -171,12 +170,9 @@ def _():
 
 @imported.variant
 def _():
-    import minidl.nn.functional as F
-    from minidl.data import DataLoader, TensorDataset
-    torch = _package()
-    nn, optim = torch.nn, torch.optim
-    return {"F": F, "nn": nn, "optim": optim, "torch": torch, "DataLoader": DataLoader,
-            "TensorDataset": TensorDataset, "plt": None}
+    torch = _package()                               # more names than are needed, and another order
+    return {"np": np, "F": torch.nn.functional, "optim": torch.optim, "nn": torch.nn, "data": torch.data,
+            "TensorDataset": torch.data.TensorDataset, "DataLoader": torch.data.DataLoader, "torch": torch}
 
 
 # --- 10.1b: grey pictures -----------------------------------------------------------------------------------------
