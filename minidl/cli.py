@@ -2,6 +2,7 @@
 
     python -m minidl lab [arguments of JupyterLab]
     python -m minidl doctor
+    python -m minidl doctor --sandbox [--json]
 """
 import argparse
 import importlib.util
@@ -37,8 +38,10 @@ def main(argv=None):
     if args.command == "lab":
         return _lab(rest)
     if rest:
-        parser.error(f"doctor takes no arguments, got {' '.join(rest)}")
-    return _doctor()
+        parser.error(f"doctor takes --sandbox and --json alone, got {' '.join(rest)}")
+    if args.json and not args.sandbox:
+        parser.error("--json goes with --sandbox")
+    return _doctor_of_the_sandbox(args.json) if args.sandbox else _doctor()
 
 
 def _parser():
@@ -47,7 +50,9 @@ def _parser():
     # No abbreviations: a word we do not know belongs to Jupyter, whole.
     commands.add_parser("lab", help="open the course in JupyterLab; further arguments go to Jupyter",
                         usage="python -m minidl lab [arguments of JupyterLab]", allow_abbrev=False)
-    commands.add_parser("doctor", help="show what is installed and what is missing", allow_abbrev=False)
+    doctor = commands.add_parser("doctor", help="show what is installed and what is missing", allow_abbrev=False)
+    doctor.add_argument("--sandbox", action="store_true", help="attack the judge's sandbox, and say what holds")
+    doctor.add_argument("--json", action="store_true", help="with --sandbox: print it for a program")
     return parser
 
 
@@ -79,6 +84,16 @@ def _doctor():
     sys.stdout.reconfigure(errors="replace")        # a terminal that has no ✓ shows ? instead of failing
     print(report)
     return 0 if report.required_ok else 1
+
+
+def _doctor_of_the_sandbox(as_json):
+    """Exit status 0 if a level holds at which strangers' work can be graded."""
+    from .judge.proof import prove
+
+    proof = prove()
+    sys.stdout.reconfigure(errors="replace")
+    print(proof.as_json() if as_json else proof)
+    return 1 if proof.trusted_only else 0
 
 
 def _fail(text):

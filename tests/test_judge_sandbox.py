@@ -1,5 +1,8 @@
 """The sandbox: what a student's process sees, how its end is told, and that nothing is left of it."""
+import csv
 import os
+import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -7,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from minidl.errors import ArgumentError, SandboxError
-from minidl.judge import sandbox
+from minidl.judge import bubblewrap, container, sandbox, visible
 from minidl.judge.rows import Limits
+from minidl.judge.visible import Package
+
+ROOT = Path(__file__).resolve().parents[1]
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the limits and the fence are POSIX's")
 
@@ -156,3 +162,184 @@ def test_a_fence_that_does_not_stand_is_the_judges_fault(monkeypatch):
     with pytest.raises(SandboxError, match="level L0 cannot be had here.\n.*fault: x"):
         sandbox.launch("L0", ["-c", "pass"])
     assert set(Path(sandbox.tempfile.gettempdir()).glob("minidl-box-*")) <= before
+
+
+def test_one_process_and_one_thread(strong):
+    code = """
+import os, subprocess, threading
+for attempt in (os.fork, lambda: subprocess.run(["/bin/true"]), threading.Thread(target=print).start):
+    try: print("through:", attempt())
+    except (OSError, RuntimeError) as error: print(type(error).__name__)
+"""
+    assert run(strong, code)[0].split() == ["BlockingIOError", "BlockingIOError", "RuntimeError"]
+
+
+def test_a_network_of_minidl_learns_in_the_box(strong):
+    """The filter and the limits leave what answers need: products of matrices, files in memory, random numbers."""
+    code = """
+import io
+import numpy as np
+import minidl as md
+from minidl import nn
+md.manual_seed(0)
+net = nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 1))
+x = md.tensor(np.random.default_rng(0).normal(size=(256, 4)).astype(np.float32))
+y = (x @ x.T)[:, :1]
+opt = md.optim.Adam(net.parameters(), lr=0.01)
+losses = []
+for _ in range(30):
+    opt.zero_grad()
+    loss = ((net(x) - y) ** 2).mean()
+    loss.backward()
+    opt.step()
+    losses.append(float(loss))
+np.save(io.BytesIO(), np.linalg.svd(np.random.normal(size=(300, 300)))[1])
+print(losses[-1] < losses[0])
+"""
+    assert run(strong, code) == ("True\n", "exited 0")
+
+
+def test_the_filter_stands_at_both_levels(strong):
+    """`refused` could also come from file modes; the filter's own answer to a foreign number cannot."""
+    code = "import ctypes; ctypes.CDLL(None).syscall(ctypes.c_long(0x40000000))"
+    if os.uname().machine != "x86_64":
+        pytest.skip("aarch64 has no second set of numbers")
+    assert run(strong, code)[1] == "signal 31"
+
+
+def test_files_in_the_scratch_folder_and_nowhere_else():
+    code = """
+import os, tempfile
+with tempfile.TemporaryFile() as file: print(file.write(b"abc"))
+for place in ("/", "/task", "/packages", "/dev", "/packages/minidl", "/usr/lib"):
+    try: open(place + "/new", "w"); print(place)
+    except OSError: pass
+print(sorted(os.listdir("/")), os.listdir("/dev"))
+"""
+    printed = run(had("L3"), code)[0].splitlines()
+    assert printed[0] == "3" and len(printed) == 2
+    assert "proc" not in printed[1] and "tty" not in printed[1] and "shm" not in printed[1]
+
+
+@pytest.mark.parametrize("level", ["L3", "L1"])
+def test_a_box_ends_with_its_judge(level):
+    """SIGKILL for the judge: what it started goes too."""
+    code = f"""
+import time
+from minidl.judge import sandbox
+box = sandbox.launch({had(level)!r}, ["-c", "print(1, flush=True)\\nwhile 1: pass"])
+box.stdout.read(1)
+print(box._room.mark, box._room.path, flush=True)
+time.sleep(60)
+"""
+    judge = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    mark, room = judge.stdout.readline().split()
+    try:
+        assert sandbox._marked(mark)
+        judge.kill()
+        judge.wait()
+        until = time.monotonic() + 10
+        while sandbox._marked(mark) and time.monotonic() < until:
+            time.sleep(0.01)
+        assert not sandbox._marked(mark)
+    finally:
+        judge.stdout.close()
+        shutil.rmtree(room)
+
+
+def test_boxes_side_by_side(strong):
+    """Threads start and end boxes at the same time; no box hears of another, and no descriptor stays open."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    before = len(os.listdir("/proc/self/fd"))
+    with ThreadPoolExecutor(4) as pool:
+        ends = list(pool.map(lambda k: run(strong, f"print({k}); raise SystemExit({k})"), range(12)))
+    assert ends == [(f"{k}\n", f"exited {k}") for k in range(12)]
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_bubblewrap_from_an_ordinary_user_and_from_root():
+    ordinary, root = bubblewrap.namespaces(False), bubblewrap.namespaces(True)
+    assert "--unshare-user" in ordinary and "--cap-add" not in ordinary
+    assert "--unshare-user" not in root and root.count("--cap-add") == 2
+    for words in (ordinary, root):
+        assert {"--unshare-pid", "--unshare-net", "--unshare-ipc", "--die-with-parent", "--new-session"} <= set(words)
+
+
+def test_a_python_in_a_folder_with_spaces(tmp_path, strong):
+    """minidl, and the folder that is its judge's, may lie anywhere."""
+    home = tmp_path / "a b" / "c,d"
+    shutil.copytree(ROOT / "minidl", home / "minidl", ignore=shutil.ignore_patterns("__pycache__", "*.npz", "static"))
+    code = (f"from minidl.judge import sandbox\nwith sandbox.launch({strong!r}, ['-c', 'import minidl; print(7)']) "
+            "as box: print(box.stdout.read(), box.errors())")
+    done = subprocess.run([sys.executable, "-c", code], cwd=home, env=os.environ | {"PYTHONPATH": str(home)},
+                          capture_output=True, text=True)
+    assert done.stdout == "b'7\\n' \n", done
+
+
+def test_the_command_line_of_the_container(tmp_path, monkeypatch):
+    """No daemon is asked: what Docker would be told."""
+    monkeypatch.setattr(container, "program", lambda: "/usr/bin/docker")
+    minidl = Package(tmp_path / "my, own" / "minidl", ("grading", "absent"))
+    (minidl.path / "grading").mkdir(parents=True)
+    words = container.command("box-1", [Package(tmp_path / "numpy"), minidl], tmp_path / "task", tmp_path / "empty",
+                              {"A": "b c"}, 512)
+    assert words[:2] == ["/usr/bin/docker", "run"] and words[-2:] == ["/usr/local/bin/python3", "minidl-judge"]
+    pairs = set(zip(words, words[1:]))
+    assert pairs >= {("--network", "none"), ("--cap-drop", "ALL"), ("--security-opt", "no-new-privileges"),
+                     ("--user", "65534:65534"), ("--memory", "576m"), ("--memory-swap", "576m"), ("--pull", "never"),
+                     ("--env", "A=b c"), ("--name", "box-1"), ("--ipc", "none"), ("--workdir", "/task")}
+    assert "--read-only" in words and "--privileged" not in words and "--tty" not in words
+    mounts = [next(csv.reader([after])) for word, after in pairs if word == "--mount"]
+    assert {(mount[1], mount[2]) for mount in mounts} == {
+        (f"source={tmp_path}/task", "target=/task"),
+        (f"source={minidl.path}", "target=/packages/minidl"),
+        (f"source={tmp_path}/empty", "target=/packages/minidl/grading")}
+    assert all(mount[0] == "type=bind" and mount[3] == "readonly" for mount in mounts)
+
+
+def test_a_container_box_is_ended_by_its_name(tmp_path, monkeypatch):
+    """An engine that notes what it was told and ends as one does whose container was killed for its memory."""
+    engine, told = tmp_path / "docker", tmp_path / "told"
+    engine.write_text(f'#!/bin/sh\necho "$1 $2 $3 $4" >> "{told}"\n[ "$1" = inspect ] && echo true\n'
+                      '[ "$1" = run ] && exit 137\nexit 0\n')
+    engine.chmod(0o755)
+    monkeypatch.setattr(container, "program", lambda: str(engine))
+    with sandbox.launch("L2", ["-c", "pass"]) as box:
+        assert box.how_it_ended(10) == "memory"
+        name = box.name
+    assert f"rm --force --volumes {name}" in told.read_text()
+
+
+def test_best_level_is_the_first_that_can_be_had(monkeypatch):
+    monkeypatch.setattr(sandbox, "lacks", lambda level: {"L3": "no bwrap", "L2": "no docker"}.get(level, ""))
+    assert sandbox.best_level() == ("L1", "L2: no docker")
+    monkeypatch.setattr(sandbox, "lacks", lambda level: "")
+    assert sandbox.best_level() == ("L3", "")
+    monkeypatch.setattr(sandbox, "lacks", lambda level: "no")
+    with pytest.raises(SandboxError, match="not even a process of its own"):
+        sandbox.best_level()
+
+
+def test_what_is_missing_is_said(monkeypatch):
+    monkeypatch.setattr(bubblewrap, "program", lambda: None)
+    with pytest.raises(SandboxError, match="needs bubblewrap, and it is not installed.\nTry: sudo apt install"):
+        sandbox.launch("L3", [])
+    monkeypatch.setattr(container, "program", lambda: None)
+    with pytest.raises(SandboxError, match="needs Docker or Podman"):
+        sandbox.launch("L2", [])
+    monkeypatch.setattr(sandbox.platform, "machine", lambda: "riscv64")
+    with pytest.raises(SandboxError, match="no filter of system calls for this machine.\n.*riscv64"):
+        sandbox.launch("L1", [])
+
+
+def test_hidden_packages_are_no_ones_children(tmp_path, monkeypatch):
+    """Rules of Landlock count for all that lies below: a folder with something hidden in it is taken apart."""
+    for name in ("lib/python3.11/site-packages/secret", "lib/python3.11/json", "lib/other"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "lib" / "python3.11" / "link").symlink_to(tmp_path / "lib")
+    monkeypatch.setattr(visible, "hidden_places", lambda: (f"{tmp_path}/lib/python3.11/site-packages",))
+    rules = dict(visible._without_hidden(tmp_path / "lib"))
+    lib, whole = tmp_path / "lib", visible.READ_FILE | visible.READ_DIR | visible.EXECUTE
+    assert rules == {str(lib): visible.READ_DIR, f"{lib}/python3.11": visible.READ_DIR,
+                     f"{lib}/python3.11/json": whole, f"{lib}/other": whole}

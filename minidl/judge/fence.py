@@ -30,8 +30,6 @@ def main(orders):
     try:
         if report is not None:
             os.set_inheritable(report, False)
-        if orders["user"] is not None:
-            become(orders["user"])
         if orders["init"]:
             watch_over_a_child(orders, report)
         else:
@@ -51,31 +49,39 @@ def tell(report, text):
 def watch_over_a_child(orders, report):
     """The first process of a PID namespace: its child is the student, and its end is the end of every process there.
 
-    It tells the judge the student's exact end and peak of memory, which the exit status of a wrapper cannot.
+    It tells the judge the student's exact end and peak of memory, which the exit status of a wrapper cannot. It stays
+    the user that the wrapper is, though without powers: else the wrapper's end could not end it.
     """
-    kernel("prctl", PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)           # a change of user has cleared it
     started, starting = os.pipe()
     child = os.fork()
     if not child:
         try:
-            os.close(report)
+            if report is not None:
+                os.close(report)
             shut_in(orders)
             os.execve(orders["argv"][0], orders["argv"], os.environ)      # which closes `starting`
         except BaseException as error:
             os.write(starting, f"{type(error).__name__}: {error}".encode(errors="replace"))
         os._exit(70)
     os.close(starting)
+    if orders["no_capabilities"]:
+        drop_capabilities()
     for descriptor in (0, 1):
         os.close(descriptor)                                       # the channel is the student's alone
     fault = os.read(started, 10_000)
     tell(report, b"fault: " + fault + b"\n" if fault else b"ready\n")
+    if fault:
+        os.write(2, fault)
     _, status, usage = os.wait4(child, 0)
-    tell(report, f"end {os.waitstatus_to_exitcode(status)} {usage.ru_maxrss}\n".encode())
-    os._exit(0)
+    code = os.waitstatus_to_exitcode(status)
+    tell(report, f"end {code} {usage.ru_maxrss}\n".encode())
+    os._exit(code if code >= 0 else 128 - code)
 
 
 def shut_in(orders):
     """Give up everything that the orders do not leave; from here on nothing can be had back."""
+    if orders["user"] is not None:
+        become(orders["user"])
     set_limits(orders["limits"])
     if orders["no_capabilities"]:
         drop_capabilities()
@@ -116,7 +122,7 @@ def set_limits(limits):
 
 
 def drop_capabilities():
-    """Root without its powers: it still owns root's files, so this goes with Landlock and never alone."""
+    """No powers of root, not even some to hand on. Who stays root still owns root's files, so Landlock comes next."""
     import ctypes
 
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)

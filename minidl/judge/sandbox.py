@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import ArgumentError, SandboxError, message
-from . import bubblewrap
+from . import bubblewrap, container
 from .rows import Limits
 from .visible import Package, interpreter, landlock_rules, library, open_to_all
 
@@ -153,6 +153,26 @@ class _OpenBox(Box):
             time.sleep(0.001)
 
 
+class _ContainerBox(Box):
+    """Level 2: the engine's daemon holds the processes, and is asked to end them."""
+
+    name = ""
+
+    def _end_all(self) -> None:
+        subprocess.run(container.ending(self.name), capture_output=True)
+        super()._end_all()
+
+    def _look(self, block: bool = False) -> None:
+        before = self._code
+        super()._look(block)
+        if before is not None or self._code is None:
+            return
+        if self._code > 128:                                   # said as a shell does
+            self._code = 128 - self._code
+        told = subprocess.run(container.question(self.name), capture_output=True, text=True).stdout
+        self._peak = float(self._limits.memory_mb) if told.strip() == "true" else 0.0
+
+
 class _NamespaceBox(Box):
     """Level 3: the end of the namespace's first process ends all; it tells of the student's end on the report."""
 
@@ -272,7 +292,7 @@ def lacks(level: str) -> str:
         with launch(level, ["-c", "import numpy; print('here')"]) as box:
             if box.stdout.read() == b"here\n":
                 return ""
-            return f"NumPy could not be imported: {box.errors(300).strip() or box.how_it_ended(1)}"
+            return box.errors(300).strip() or f"Python did not start in it: {box.how_it_ended(1)}"
     except (SandboxError, OSError) as error:
         return str(error)
 
@@ -286,6 +306,13 @@ def best_level() -> tuple[str, str]:
         reason = f"{level}: {lacks(level)}"
     raise SandboxError(message("best_level: not even a process of its own can be started.", [("because", reason)],
                                "Run `python -m minidl doctor`."))
+
+
+def attack(level: str) -> list[tuple[str, bool, str]]:
+    """(an attack's name, whether the level held, what was seen) of every attack on it: proof.py."""
+    from .proof import attack
+
+    return list(attack(level))
 
 
 def _start_l0(room: _Room, argv: list[str], limits: Limits) -> Box:
@@ -305,7 +332,23 @@ def _start_l1(room: _Room, argv: list[str], limits: Limits) -> Box:
     needed: list[str | Path] = [interpreter(), room.path, sys.base_prefix, *(package.path for package in room.packages)]
     user = ORDINARY_USER if root and open_to_all(needed) else None
     return _fenced(Box, "L1", room, argv, limits, env, landlock=rules, seccomp=system_call_filter(), user=user,
-                   no_capabilities=root and user is None, die_with=os.getpid())
+                   no_capabilities=root, die_with=os.getpid())
+
+
+def _start_l2(room: _Room, argv: list[str], limits: Limits) -> Box:
+    """A container, and in it the fence, which starts the student's process and watches over it."""
+    if container.program() is None:
+        raise SandboxError(message("launch: level L2 needs Docker or Podman, and neither is installed.", [],
+                                   "Install bubblewrap instead, which gives level L3: sudo apt install bubblewrap."))
+    env = environment(container.PACKAGES, container.SCRATCH, room.mark)
+    name = f"minidl-box-{room.mark}"
+    told = orders(argv, limits, None) | {"argv": [container.PYTHON, "-S", *argv], "seccomp": system_call_filter(),
+                                         "init": True}
+    engine = container.command(name, room.packages, room.path / "task", room.path / "empty", env, limits.memory_mb)
+    process = _popen([*engine, "-I", "-S", "-c", FENCE, json.dumps(told)], room, dict(os.environ))
+    box = _ContainerBox("L2", room, process, limits, None)
+    box.name = name
+    return box
 
 
 def _start_l3(room: _Room, argv: list[str], limits: Limits) -> Box:
@@ -317,9 +360,9 @@ def _start_l3(room: _Room, argv: list[str], limits: Limits) -> Box:
     knowing, info = os.pipe()
     try:
         wrapper = bubblewrap.command(room.packages, room.path / "task", room.path / "empty", info)
-        user = ORDINARY_USER if os.geteuid() == 0 else None
-        return _fenced(_NamespaceBox, "L3", room, argv, limits, env, wrapper, (info,), knowing,
-                       seccomp=system_call_filter(), user=user, init=True)
+        root = os.geteuid() == 0
+        return _fenced(_NamespaceBox, "L3", room, argv, limits, env, wrapper, (info,), knowing, init=True,
+                       seccomp=system_call_filter(), user=ORDINARY_USER if root else None, no_capabilities=root)
     finally:
         os.close(knowing)
 
@@ -453,4 +496,4 @@ def _mebibytes(maxrss: int) -> float:
 
 
 FENCE = Path(__file__).with_name("fence.py").read_text(encoding="utf-8")
-_START = {"L3": _start_l3, "L1": _start_l1, "L0": _start_l0}
+_START = {"L3": _start_l3, "L2": _start_l2, "L1": _start_l1, "L0": _start_l0}
