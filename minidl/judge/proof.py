@@ -11,7 +11,6 @@ import glob
 import json
 import os
 import secrets
-import select
 import socket
 import subprocess
 import sys
@@ -132,7 +131,7 @@ def _first_line(box: sandbox.Box, seconds: float) -> str:
     """What the attacker printed; "" if it was silent."""
     said, until = b"", time.monotonic() + seconds
     while not said.endswith(b"\n") and len(said) < 1000:
-        if not select.select([box.stdout], [], [], max(until - time.monotonic(), 0))[0]:
+        if not sandbox._wait_for(box.stdout.fileno(), until - time.monotonic()):
             break
         part = box.stdout.read(1000)
         if not part:

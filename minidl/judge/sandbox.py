@@ -184,7 +184,7 @@ class _NamespaceBox(Box):
                 signal.pidfd_send_signal(self._first, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-            select.select([self._first], [], [])               # it goes last, when no other process is left
+            _wait_for(self._first, None)                       # it goes last, when no other process is left
         super()._end_all()
 
     def _look(self, block: bool = False) -> None:
@@ -258,7 +258,7 @@ def launch(level: str, argv: Sequence[str], *, show: Mapping[str, bytes] | None 
     """Start Python in a box.
 
     The process stands in a folder with the files of `show`, may read those, Python and the packages, and has one
-    thread and no children.
+    thread and no children. It ends with its judge, and with the thread that called this.
 
     Args:
         level: "L3", "L2", "L1" or "L0".
@@ -321,7 +321,7 @@ def _start_l0(room: _Room, argv: list[str], limits: Limits) -> Box:
     if os.name == "nt":
         env |= {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}
         return Box("L0", room, _popen([*PYTHON, *argv], room, env), limits, None)
-    return _fenced(_OpenBox, "L0", room, argv, limits, env)
+    return _fenced(_OpenBox, "L0", room, argv, limits, env, die_with=os.getpid() if sys.platform == "linux" else None)
 
 
 def _start_l1(room: _Room, argv: list[str], limits: Limits) -> Box:
@@ -450,13 +450,20 @@ def _read_line(descriptor: int | None, seconds: float) -> bytes | None:
     line, until = b"", time.monotonic() + seconds
     assert descriptor is not None
     while not line.endswith(b"\n"):
-        if not select.select([descriptor], [], [], max(until - time.monotonic(), 0))[0]:
+        if not _wait_for(descriptor, until - time.monotonic()):
             return None
         byte = os.read(descriptor, 1)
         if not byte:
             break
         line += byte
     return line
+
+
+def _wait_for(descriptor: int, seconds: float | None) -> bool:
+    """True if the descriptor can be read, or is at its end, before the time is up. `select` stops at number 1024."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(None if seconds is None else max(seconds, 0) * 1000))
 
 
 def _below(name: str) -> Path:
