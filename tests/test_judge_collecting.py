@@ -176,6 +176,8 @@ def test_links_pipes_and_sockets_are_not_followed(tmp_path):
     assert {s.path: bool(s.fault) for s in found} == {
         "student01/ok.ipynb": False, "student01/link.ipynb": True, "student01/other.ipynb": True,
         "student01/folder": True, "student01/pipe.ipynb": True, "student02": True}
+    assert {s.path: s.fault[:20] for s in found if s.fault} == {
+        s.path: "This is no plain fil" if "pipe" in s.path else "This is a link to an" for s in found if s.fault}
     os.symlink(root, tmp_path / "my class")                   # the teacher's own link is no deceit
     assert len(collect(tmp_path / "my class")) == len(found)
 
@@ -204,6 +206,7 @@ def test_what_is_swapped_between_the_look_and_the_reading_is_not_followed(tmp_pa
     monkeypatch.setattr(collecting, "_mode", swapped)
     found = collect(root)
     assert [bool(s.fault) for s in found] == [True, True, True] and "secret" not in repr(found)
+    assert "no plain file" in found[2].fault
 
 
 @posix
@@ -240,7 +243,8 @@ def test_a_huge_file_costs_no_more_than_the_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(collecting, "nobodys",
                         lambda data, *rest: read.append(len(data)) or collecting.rejected("", *rest))
     collect(root)
-    assert read == [LARGEST + 1]
+    collect(zip_of(tmp_path / "z.zip", [("student01/a.ipynb", b" " * 4 * LARGEST)]))
+    assert read == [LARGEST + 1] * 2
 
 
 # --- zips made to hurt ------------------------------------------------------------------------------------------------
