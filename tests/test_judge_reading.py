@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from minidl.grading import sheets
@@ -180,7 +180,9 @@ def test_names_are_made_safe_and_what_deceives_is_noted():
     assert not oddity("Жук and b, 日本語, naïve")
 
 
+@settings(max_examples=300)
 @given(st.lists(st.text(ANY, max_size=300), max_size=4, unique=True))
+@example(["\ud800", "<U+D800>", "a\u2028", "\x1b[31m"])
 def test_any_name_becomes_one_that_can_be_stored(names):
     safe = [tidy(name) for name in names]
     for name in safe:

@@ -168,9 +168,12 @@ def _of_one(files) -> list[Submission]:
     readable = [(owner, f) for owner, f in files if f.read]
     notebooks = [(owner, f) for owner, f in readable if not f.parts[-1].lower().endswith(".py")]
     result = {}
+
+    def came(owner, f):
+        return stamps.get(_assignment(owner)) or (f.received if owner.timed else None)
+
     for owner, f in (notebooks or readable)[:MOST_OF_ONE]:
-        received = stamps.get(_assignment(owner)) or (f.received if owner.timed else None)
-        submission = owned(replace(f.read, received=received), owner.student, owner.name)
+        submission = owned(replace(f.read, received=came(owner, f)), owner.student, owner.name)
         result.setdefault((submission.path, submission.digest), submission)       # the same file twice is one attempt
     said = ""
     if len(notebooks or readable) > MOST_OF_ONE:
@@ -181,7 +184,7 @@ def _of_one(files) -> list[Submission]:
             f"There is no notebook. {HAND_IN}"
     if said:
         owner, f = files[-1]
-        return [*result.values(), owned(rejected(said, "/".join(f.parts), None), owner.student, owner.name)]
+        return [*result.values(), owned(rejected(said, "/".join(f.parts), came(owner, f)), owner.student, owner.name)]
     return list(result.values())
 
 
