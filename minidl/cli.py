@@ -1,8 +1,9 @@
-"""The command line: open the course, or look at what is installed.
+"""The command line: open the course, look at what is installed, or grade a class.
 
     python -m minidl lab [arguments of JupyterLab]
     python -m minidl doctor
     python -m minidl doctor --sandbox [--json]
+    python -m minidl release | grade | feedback | export | report | regrade    (minidl/judge/cli.py)
 """
 import argparse
 import importlib.util
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+JUDGE = ("release", "grade", "feedback", "export", "report", "regrade")
 START = Path("notebooks", "00_start_here.ipynb")
 
 NO_NOTEBOOKS = f"""\
@@ -33,6 +35,9 @@ def main(argv=None):
     Returns:
         The exit status: 0 if all is well.
     """
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] in JUDGE:
+        return _judge(argv)
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
     if args.command == "lab":
@@ -44,8 +49,20 @@ def main(argv=None):
     return _doctor_of_the_sandbox(args.json) if args.sandbox else _doctor()
 
 
+def _judge(argv):
+    """Hand a judge's command on; what it needs beyond NumPy is looked for only now."""
+    from .errors import JudgeError
+
+    try:
+        from .judge.cli import main as judge
+    except JudgeError as error:
+        return _fail(f"minidl {argv[0]}: {error}")
+    return judge(argv, "python -m minidl")
+
+
 def _parser():
-    parser = argparse.ArgumentParser("python -m minidl", description="minidl: a deep-learning library you can read.")
+    parser = argparse.ArgumentParser("python -m minidl", description="minidl: a deep-learning library you can read.",
+                                     epilog=f"For teachers: {', '.join(JUDGE)}; each explains itself with --help.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="{lab,doctor}")
     # No abbreviations: a word we do not know belongs to Jupyter, whole.
     commands.add_parser("lab", help="open the course in JupyterLab; further arguments go to Jupyter",

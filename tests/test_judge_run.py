@@ -17,7 +17,7 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 
-from minidl.errors import BusyError, JudgeError, RefusedError  # noqa: E402
+from minidl.errors import ArgumentError, BusyError, JudgeError, RefusedError  # noqa: E402
 from minidl.judge import crew, run  # noqa: E402
 from minidl.judge.gradebook import Gradebook  # noqa: E402
 from tests import judge_class  # noqa: E402
@@ -150,9 +150,9 @@ def test_a_second_coordinator_is_told(book, tmp_path):
 
 def test_a_run_cannot_go_on_as_another(book):
     first = grade_all(a_class(1), book)
-    with pytest.raises(JudgeError, match="(?s)its assignment is another.*week 1.*week 2"):
+    with pytest.raises(ArgumentError, match="(?s)its assignment is another.*week 1.*week 2"):
         grade_all(a_class(1), book, Assignment("week 2"), run=first.run)
-    with pytest.raises(JudgeError, match="its seed is another"):
+    with pytest.raises(ArgumentError, match="its seed is another"):
         grade_all(a_class(1), book, run=first.run, seed=8)
 
 

@@ -95,7 +95,7 @@ class Run:
         seed: the secret from which the hidden cases come.
         level: how students' processes were fenced in.
         versions: of Python, NumPy and minidl.
-        settings: the assignment as it was then, as a dict; without the text of its cells.
+        settings: the assignment as it was then, as a dict.
         started, ended: ISO times in UTC; `ended` is None while it runs, and after it was interrupted.
     """
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import JudgeError, RefusedError, message
+from ..errors import ArgumentError, JudgeError, RefusedError, message
 from .crew import WorkerDied, crew_for
 from .gradebook import Gradebook, Run, exercise_order, storable
 from .rows import Cell, Limits, Row, Submission
@@ -123,7 +123,8 @@ def grade_all(submissions: Iterable[Submission], assignment, gradebook: Gradeboo
     Raises:
         RefusedError: it would not be safe.
         BusyError: somebody else writes in the gradebook.
-        JudgeError: the run to go on with has another assignment or level, or the cluster is gone.
+        ArgumentError: the run to go on with is one of another assignment or seed.
+        JudgeError: the cluster is gone, or has other versions, or cannot give the level.
     """
     real, grade, spec_of = grade is None, grade or _grade_one(), cache(spec_of or _spec_version())
     began = time.monotonic()
@@ -294,10 +295,10 @@ def versions():
 
 
 def settings(assignment):
-    """An assignment as the gradebook keeps it: without the text of the released cells."""
-    data = assignment.as_dict() if hasattr(assignment, "as_dict") else {
-        "name": assignment.name, "exercises": dict(assignment.exercises)}
-    return {name: value for name, value in data.items() if name != "given"}
+    """An assignment as the gradebook keeps it."""
+    if hasattr(assignment, "as_dict"):
+        return assignment.as_dict()
+    return {"name": assignment.name, "exercises": dict(assignment.exercises)}
 
 
 def _grade_one():
@@ -340,9 +341,9 @@ def _chosen_run(gradebook, assignment, id, seed, level):
     for name, old, new in (("assignment", run.assignment, storable(assignment.name)), ("kind", run.kind, "grade"),
                            ("seed", run.seed, run.seed if seed is None else seed)):
         if old != new:
-            raise JudgeError(message(f"The run {id} cannot go on: its {name} is another.",
-                                     [("of the run", old), ("asked for", new)],
-                                     "without --run, which begins a new one."))
+            raise ArgumentError(message(f"The run {id} cannot go on: its {name} is another.",
+                                        [("of the run", old), ("asked for", new)],
+                                        "without --run, which begins a new one."))
     return run
 
 
