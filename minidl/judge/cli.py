@@ -217,7 +217,7 @@ def export_command(book, assignment, kind, output, as_json):
     elif output:
         click.echo(f"{len(all_of_them)} students in {output}")
     else:
-        click.get_binary_stream("stdout").write(data)
+        click.echo(data, nl=False)
 
 
 @commands.command("report")

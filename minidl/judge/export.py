@@ -39,7 +39,7 @@ def defused(cell):
     ("'=1+1", 'Ada', '2.5')
     """
     if isinstance(cell, (int, float)):
-        return f"{cell:g}" if cell == round(cell, 4) else f"{cell:.4f}"
+        return f"{cell:.4f}".rstrip("0").rstrip(".")
     return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 

@@ -115,10 +115,10 @@ def _item(mark: Mark):
     sign, said = _said(mark)
     kind = "ok" if sign == "✓" else "none" if sign == "·" else "bad"
     words = mark.row.message if mark.row and mark.row.message and mark.row.verdict != "ok" else ""
-    if sign == "·":
-        words = ""                                       # "Not attempted." says it a second time
-    facts = [f"{mark.row.passed} of {mark.row.cases} hidden cases"] if mark.row and mark.row.cases and kind == "bad" \
-        else []
+    words = words.removeprefix(BLANK[1].capitalize() + ".").strip()          # is said beside the title
+    facts = []
+    if mark.row and mark.row.cases and kind == "bad":
+        facts.append(f"{mark.row.passed} of {mark.row.cases} hidden cases right")
     facts += [f"{mark.attempts} attempts"] if mark.attempts > 1 else []
     more = "".join([f"<p>{escape(words)}</p>" if words else "",
                     f'<p class="muted">{escape(" · ".join(facts))}</p>' if facts else ""])
@@ -132,7 +132,7 @@ def _said(mark):
     """The sign and the words for what came of an exercise."""
     if mark.row is None:
         return NOTHING
-    if mark.row.verdict == "wrong" and mark.row.message == "Not attempted.":
+    if mark.blank:
         return BLANK
     return SAID[mark.row.verdict]
 

@@ -13,6 +13,7 @@ from .gradebook import Gradebook, storable
 from .release import Assignment
 from .rows import Row
 from .run import worth
+from .task import BLANK
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class Mark:
     row: Row | None = None
     lateness: Lateness = Lateness()
     attempts: int = 0
+
+    @property
+    def blank(self):
+        """Whether something was handed in and this exercise left as it was."""
+        return self.row is not None and self.row.verdict == "wrong" and self.row.message.startswith(BLANK)
 
 
 @dataclass(frozen=True)

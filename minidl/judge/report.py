@@ -140,7 +140,7 @@ def _item(exercise, place, rows, standing):
     if not marks:
         return item
     item.right = sum(mark.row.verdict == "ok" for mark in marks)
-    item.blank = sum(_is_blank(mark.row) for mark in marks)
+    item.blank = sum(mark.blank for mark in marks)
     item.named = sum(_mistake(mark.row, messages) is not None for mark in marks)
     item.share = sum(mark.row.points for mark in marks) / (marks[0].out_of * len(marks)) if marks[0].out_of else 0.0
     item.attempts = sum(mark.attempts for mark in marks) / len(marks)
@@ -161,10 +161,6 @@ def _mistake(row, messages):
     """The message of the named mistake that a row is about; None if it is about none."""
     text = row.message.removeprefix(PERHAPS)
     return text if row.verdict != "ok" and text in messages else None
-
-
-def _is_blank(row):
-    return row.verdict == "wrong" and row.message == "Not attempted."
 
 
 def _spec(exercise):
