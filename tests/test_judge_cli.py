@@ -152,9 +152,10 @@ def test_a_level_that_cannot_be_had_ends_with_7(course, capsys, stand_in):
 
 @pytest.mark.parametrize("argv", [
     ["grade", "nowhere", "--gradebook", "g.db"], ["grade"], ["report"], ["fly"], ["export", "--format", "xls"],
-    ["release", "x", "-e", "99.9"], ["release", "x", "-e", "01.3=lots"], ["release", "x", "-e", "01.3", "--due", "soon"],
-    ["grade", ".", "--gradebook", "g.db", "--assignment", "none.toml"], ["grade", ".", "--gradebook", "g.db", "--level",
-                                                                          "L9"]])
+    ["release", "x", "-e", "99.9"], ["release", "x", "-e", "01.3=lots"],
+    ["release", "x", "-e", "01.3", "--due", "soon"],
+    ["grade", ".", "--gradebook", "g.db", "--assignment", "none.toml"],
+    ["grade", ".", "--gradebook", "g.db", "--level", "L9"]])
 def test_what_makes_no_sense_ends_with_2(argv, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert failed(capsys, *argv, code=2)
@@ -185,7 +186,8 @@ def test_the_gradebook_s_name_may_come_from_the_environment(course, capsys, monk
 def test_a_due_date_in_the_file_has_the_last_word(course, capsys):
     said(capsys, *GRADE, "--seed", 0)
     file = course / "week1.assignment.toml"
-    late = file.read_text(encoding="utf-8").replace("2026-12-04", "2020-12-04").replace("percent = 10", "percent = 100")
+    late = file.read_text(encoding="utf-8").replace("2026-12-04", "2020-12-04").replace("percent = 10",
+                                                                                        "percent = 100")
     (course / "moved.toml").write_text(late, encoding="utf-8")
     points = [sum(one["points"] for one in json.loads(said(
         capsys, "export", "--gradebook", "grades.db", "--json", "--assignment", name))["students"])
@@ -193,7 +195,7 @@ def test_a_due_date_in_the_file_has_the_last_word(course, capsys):
     assert points[0] > 0 == points[1]
 
 
-# --- the way there -----------------------------------------------------------------------------------------------------------
+# --- the way there --------------------------------------------------------------------------------------------------
 def test_the_front_door_knows_the_commands():
     assert set(front.JUDGE) == set(COMMANDS) == set(cli.commands.commands)
 
@@ -213,7 +215,8 @@ def test_every_exit_code_is_written_down():
 
 @pytest.mark.parametrize("package", ["click", "sqlalchemy"])
 def test_without_a_package_the_front_door_says_how_to_get_it(package):
-    code = f"import sys; sys.modules[{package!r}] = None; from minidl.cli import main; raise SystemExit(main(['grade']))"
+    code = (f"import sys; sys.modules[{package!r}] = None; from minidl.cli import main; "
+            "raise SystemExit(main(['grade']))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1 and 'pip install "minidl[judge]"' in done.stderr and "Traceback" not in done.stderr
 
