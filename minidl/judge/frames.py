@@ -23,7 +23,7 @@ import numpy as np
 HEAD = struct.Struct("<4sQ")
 MESSAGE, DATA = b"MESG", b"DATA"
 MOST_TEXT = 4 * 2**20                # bytes of JSON in one message; Python needs many times as much to hold it
-MOST_NODES, MOST_DEPTH, MOST_ARRAYS = 500_000, 40, 20_000
+MOST_NODES, MOST_DEPTH, MOST_ARRAYS = 200_000, 40, 20_000
 MOST_DIGITS = 1000                   # of a whole number
 NUMBERS = "biufc"                    # kinds of dtype: truth values, whole numbers, floats, complex numbers
 DTYPE = re.compile(r"[<>|][biufc](1|2|4|8|12|16|24|32)")
@@ -239,7 +239,7 @@ class _Reader:
                 raise Broken("an array with more or fewer bytes than its shape says")
             self.left -= size
             array = np.frombuffer(payload, dtype).reshape(shape)
-            return array.view(np.uint8) != 0 if dtype.kind == "b" else array      # a truth value of 2 is none
+            return array.view(np.uint8).astype(bool) if dtype.kind == "b" else array     # 2 is no truth value
         except (ValueError, TypeError) as error:
             raise Broken(f"no array: {error}") from None
 

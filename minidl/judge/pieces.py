@@ -93,8 +93,8 @@ def needed(name, pieces, first=()):
     Args:
         name: a global name.
         pieces: all there are, in order.
-        first: cells whose statements count alone for the names that they bind; else those before the last of them do,
-            and else any.
+        first: cells whose statements count alone for the names that they define; else those down to the last of these
+            cells do, and else any.
     """
     taken, names, here = set(), {name}, max(first, default=len(pieces) and pieces[-1].cell)
     by_name = {}
@@ -103,9 +103,11 @@ def needed(name, pieces, first=()):
             by_name.setdefault(bound, []).append(k)
     waiting = [name, "*"]
     while waiting:
-        binding = by_name.get(waiting.pop(), [])
-        chosen = ([k for k in binding if pieces[k].cell in first] or [k for k in binding if pieces[k].cell <= here]
-                  or binding)
+        wanted = waiting.pop()
+        binding = by_name.get(wanted, [])
+        near = [k for k in binding if pieces[k].cell in first]
+        above = [k for k in binding if pieces[k].cell <= here]
+        chosen = next((some for some in (near, above) if any(wanted in pieces[k].defines for k in some)), binding)
         for k in set(chosen) - taken:
             taken.add(k)
             waiting += pieces[k].uses - names

@@ -47,8 +47,7 @@ def given_cells(exercise) -> tuple[Cell, ...]:
 
 @cache
 def _given(path):
-    return tuple(Cell(id, source) for id, kind, source in sheets.cells(path)
-                 if kind == "code" and not id.startswith(("answer-", "check-")))
+    return tuple(Cell(id, source) for id, kind, source in sheets.cells(path) if kind == "code")
 
 
 def observing(exercise) -> str | None:

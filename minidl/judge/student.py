@@ -77,10 +77,7 @@ class Notebook:
 
     def __init__(self, task):
         self.name, self.exercise, self.home = task["name"], task["exercise"], task["answer"]
-        given = dict(task["given"])
-        missing = [(id, text) for id, text in given.items() if id not in {cell for cell, _ in task["cells"]}]
-        self.cells = missing + [(id, given.get(id, text)) for id, text in task["cells"]]
-        self.trusted = {k for k, (id, _) in enumerate(self.cells) if id in given}
+        self.cells, self.trusted = with_given(task["cells"], task["given"])
         self.problems, self.pieces = {}, []
         for k, (_, text) in enumerate(self.cells):
             try:
@@ -120,7 +117,8 @@ class Notebook:
             return []
         self.first = max(choice)
         last = check if above and check is not None else self.first + 1
-        return needed(self.name, self.pieces, range(self.first, last))
+        blanks = {piece for piece in self.pieces if written and piece.blank and self.name in piece.defines}
+        return needed(self.name, [piece for piece in self.pieces if piece not in blanks], range(self.first, last))
 
     def _checks(self, id, text):
         return id == self.home.replace("answer-", "check-", 1) or f'check("{self.exercise}"' in text.replace("'", '"')
@@ -135,6 +133,22 @@ class Notebook:
             if found := offence_in(piece.code, words):
                 return found
         return None
+
+
+def with_given(cells, given):
+    """(all cells, the places of the given ones among them).
+
+    A given cell comes after the student's version of it, so that what was added there (an import) counts, and what was
+    changed does not. One that was deleted comes first.
+    """
+    texts, found, trusted = dict(given), [], set()
+    for id, text in [(id, None) for id in texts if id not in {cell for cell, _ in cells}] + list(cells):
+        if text is not None and text != texts.get(id):
+            found.append((id, text))
+        if id in texts:
+            trusted.add(len(found))
+            found.append((id, texts[id]))
+    return found, trusted
 
 
 # --- run and case -----------------------------------------------------------------------------------------------------

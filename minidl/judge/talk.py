@@ -13,6 +13,7 @@ from .rows import Limits
 
 PATIENCE = 1.0                    # seconds in which a process that has let go of the channel may end
 MOST_SENT = 2**30
+IN, OUT = getattr(select, "POLLIN", 1), getattr(select, "POLLOUT", 4)
 
 
 class Ended(Exception):
@@ -98,7 +99,7 @@ class Wire:
         """Send all of it. Raises Late, or OSError when nobody reads."""
         rest = memoryview(data)
         while rest:
-            self._wait(self.inlet, select.POLLOUT, end)
+            self._wait(self.inlet, OUT, end)
             try:
                 rest = rest[os.write(self.inlet, rest[:2**16]):]
             except BlockingIOError:
@@ -108,7 +109,7 @@ class Wire:
         """The next bytes, so many. Raises Late, or EOFError at the end."""
         got = bytearray()
         while len(got) < count:
-            self._wait(self.outlet, select.POLLIN, end)
+            self._wait(self.outlet, IN, end)
             try:
                 some = os.read(self.outlet, min(count - len(got), 2**20))
             except BlockingIOError:
@@ -120,7 +121,12 @@ class Wire:
 
     def _wait(self, number, event, end):
         left = end - time.monotonic()
+        if left <= 0:
+            raise Late
+        if not hasattr(select, "poll"):                          # Windows: ask again and again
+            time.sleep(0.001)
+            return
         waiting = select.poll()
         waiting.register(number, event)
-        if left <= 0 or not waiting.poll(left * 1000):
+        if not waiting.poll(left * 1000):
             raise Late

@@ -63,8 +63,8 @@ def grade_one(submission: Submission, exercise_id: str, seed: int, level: str = 
         seed: the run's secret seed.
         level: how the student's process is fenced in, "L3" to "L0".
         limits: how much it may use.
-        given: the code cells that were released with the exercises and are no answers; those of this checkout's
-            notebook if None.
+        given: the code cells of the notebook as it was released; those of this checkout's notebook if None. Cells
+            for answers and checks among them do not count.
 
     Returns:
         The row for the gradebook. Nothing is raised: what breaks on this side becomes "grader-error".
@@ -97,7 +97,8 @@ def _asked(row, talk, hidden, submission, given):
     try:
         talk.ask(talk.start_left, {"do": "hello"})
     except Ended as end:                          # nothing of the student's has run: it is our fault
-        return replace(row, detail=f"the student's process did not start: {end.detail}")
+        words = " ".join(talk.box.errors(300).split())
+        return replace(row, detail=f"the student's process did not start: {end.detail} {words}")
     try:
         said = _looked(talk, exercise, submission, given)
         if said["state"] != "readable":
@@ -108,8 +109,10 @@ def _asked(row, talk, hidden, submission, given):
             return _not_run(row, said)
         _all_cases(talk, hidden, answers)
     except Ended as end:
-        row = replace(row, verdict=end.verdict, message=MESSAGES[end.verdict], detail=end.detail)
-        return replace(row, passed=sum(fault is None for fault in hidden.faults(answers)))
+        passed = hidden.faults(answers).count(None)
+        share = hidden.share(passed) if end.verdict in ("timeout", "memory") else 0.0
+        return replace(row, verdict=end.verdict, message=MESSAGES[end.verdict], detail=end.detail, passed=passed,
+                       points=row.out_of * share)
     return _judged(row, hidden, answers, offence)
 
 
@@ -117,7 +120,8 @@ def _looked(talk, exercise, submission, given):
     """What the process says of the notebook before it has run any of it."""
     said, _ = talk.ask(talk.start_left, {
         "cells": [[cell.id, cell.source] for cell in submission.cells],
-        "given": [[cell.id, cell.source] for cell in given], "exercise": exercise.id,
+        "given": [[cell.id, cell.source] for cell in given if not cell.id.startswith(("answer-", "check-"))],
+        "exercise": exercise.id,
         "answer": f"answer-{exercise.id.replace('.', '-')}", "name": answer_name(exercise),
         "allowed": None if exercise.allowed is None else sorted(exercise.allowed)})
     return said
@@ -198,8 +202,7 @@ def _judged(row, hidden, answers, offence):
                     f"{', '.join(sorted(exercise.allowed))}.")
             return replace(row, message=said)
         return replace(row, verdict="ok", points=row.out_of, message=RIGHT)
-    points = row.out_of * passed / len(hidden.cases) if exercise.divisible else 0.0
-    return replace(row, points=points, message=hidden.message(answers, faults))
+    return replace(row, points=row.out_of * hidden.share(passed), message=hidden.message(answers, faults))
 
 
 # --- what is kept from one submission to the next ---------------------------------------------------------------------
@@ -230,6 +233,10 @@ class Hidden:
         if (m, k) not in self._mistakes:
             self._mistakes[m, k] = self._ours(self.exercise.mistakes[m].wrong, k)
         return self._mistakes[m, k]
+
+    def share(self, passed):
+        """The share of the points that so many right cases earn: all or nothing, if the exercise says no other."""
+        return passed / len(self.cases) if self.exercise.divisible or passed == len(self.cases) else 0.0
 
     def faults(self, answers):
         """What is wrong with each answer, None where nothing is."""
