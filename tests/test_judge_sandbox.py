@@ -155,13 +155,13 @@ def test_errors_of_the_caller():
             sandbox.launch("L0", [], show={name: b""})
 
 
-def test_a_fence_that_does_not_stand_is_the_judges_fault(monkeypatch):
+def test_a_fence_that_does_not_stand_is_the_judges_fault(monkeypatch, tmp_path):
+    monkeypatch.setattr(sandbox.tempfile, "tempdir", str(tmp_path))
     fence = "import sys, json, os; os.write(json.loads(sys.argv[1])['report'], b'fault: x')"
     monkeypatch.setattr(sandbox, "FENCE", fence)
-    before = set(Path(sandbox.tempfile.gettempdir()).glob("minidl-box-*"))
     with pytest.raises(SandboxError, match="level L0 cannot be had here.\n.*fault: x"):
         sandbox.launch("L0", ["-c", "pass"])
-    assert set(Path(sandbox.tempfile.gettempdir()).glob("minidl-box-*")) <= before
+    assert not list(tmp_path.iterdir())
 
 
 def test_one_process_and_one_thread(strong):
@@ -207,18 +207,32 @@ def test_the_filter_stands_at_both_levels(strong):
     assert run(strong, code)[1] == "signal 31"
 
 
-def test_files_in_the_scratch_folder_and_nowhere_else():
+def test_files_in_the_scratch_folder_and_nowhere_else(strong):
     code = """
 import os, tempfile
-with tempfile.TemporaryFile() as file: print(file.write(b"abc"))
-for place in ("/", "/task", "/packages", "/dev", "/packages/minidl", "/usr/lib"):
+with tempfile.TemporaryDirectory() as folder:
+    with open(folder + "/a", "w") as file: file.write("abc")
+    os.replace(folder + "/a", folder + "/b")
+    print(open(folder + "/b").read())
+here = os.getcwd()
+for place in ("/", here, os.environ["PYTHONPATH"], "/dev", "/dev/shm", "/usr/lib", os.path.dirname(os.__file__)):
     try: open(place + "/new", "w"); print(place)
     except OSError: pass
-print(sorted(os.listdir("/")), os.listdir("/dev"))
 """
-    printed = run(had("L3"), code)[0].splitlines()
-    assert printed[0] == "3" and len(printed) == 2
-    assert "proc" not in printed[1] and "tty" not in printed[1] and "shm" not in printed[1]
+    assert run(strong, code) == ("abc\n", "exited 0")
+
+
+@pytest.mark.parametrize("code", ["open(f'{folder}/{k}', 'wb').write(b'x' * 10**6)", "os.mkdir(f'{folder}/{k}')"])
+def test_who_fills_the_scratch_folder_is_ended_or_stopped(strong, code):
+    code = f"import os\nfolder, k = os.environ['TMPDIR'], 0\nwhile True:\n    {code}\n    k += 1"
+    with sandbox.launch(strong, ["-c", code]) as box:
+        end = box.how_it_ended(30)
+        assert end == "signal 9" if box.overfull else "No space left" in box.errors()
+
+
+def test_level_3_has_neither_proc_nor_terminal():
+    printed = run(had("L3"), "import os; print(os.listdir('/'), os.listdir('/dev'))")[0]
+    assert "'packages'" in printed and not any(word in printed for word in ("proc", "tty", "shm", "pts", "home'"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's word for it is Linux's")

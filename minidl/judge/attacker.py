@@ -54,13 +54,22 @@ def fill_files(world):
     block, written = b"x" * 2**20, 0
     for folder in (os.environ["TMPDIR"], "/tmp", "/dev/shm", "/dev", "/var/tmp"):
         try:
-            for number in range(6):
+            for number in range(24):
                 with open(os.path.join(folder, f"{world['token']}-{number}"), "wb", buffering=0) as file:
                     for _ in range(12):
                         written += file.write(block)
+                if written > 256 * 2**20:
+                    return f"{written >> 20} MiB"
         except OSError:
             continue
-    return f"{written >> 20} MiB" if written > 64 * 2**20 else None
+
+
+def many_files(world):
+    """Empty files and folders without end"""
+    for number in range(20_000):
+        os.mkdir(os.path.join(os.environ["TMPDIR"], str(number)))
+        os.close(os.open(os.path.join(os.environ["TMPDIR"], str(number), "x"), os.O_CREAT | os.O_WRONLY))
+    return "40,000 files and folders"
 
 
 def endless_file(world):
@@ -253,9 +262,9 @@ def powers_of_root(world):
         return "capabilities after setuid(0)"
 
 
-ATTACKS = (fork_bomb, thread_bomb, memory_bomb, fill_files, endless_file, read_reference, read_gradebook, write_outside,
-           write_library, network, daemon, signals, limits_of_others, own_limits, unshare, type_on_terminal,
-           other_processes, calls, foreign_calls, powers_of_root)
+ATTACKS = (fork_bomb, thread_bomb, memory_bomb, fill_files, many_files, endless_file, read_reference, read_gradebook,
+           write_outside, write_library, network, daemon, signals, limits_of_others, own_limits, unshare,
+           type_on_terminal, other_processes, calls, foreign_calls, powers_of_root)
 
 
 def main(name, world):

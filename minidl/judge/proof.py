@@ -123,7 +123,8 @@ def _attack(level: str, one) -> Outcome:
             end = box.how_it_ended(0.5)
             mark = box._room.mark
         damage = _damage(world, victim, mark)
-    refused = said.startswith(("refused", "nothing")) or not said and end == f"signal {KILLED_BY_FILTER}"
+    ended = end == f"signal {KILLED_BY_FILTER}" or box.overfull
+    refused = said.startswith(("refused", "nothing")) or not said and ended
     return Outcome(one.__doc__, refused and not damage, "; ".join([said or f"silence, {end}", *damage]))
 
 

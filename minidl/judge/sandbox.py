@@ -35,6 +35,7 @@ MIB = 2**20
 CPU_SECONDS = 600            # if the judge itself should hang; else its own clock comes first
 FILE_BYTES = 16 * MIB        # one file, and what the process says on its stderr
 OPEN_FILES = 64
+MANY_FILES = 100             # in the folder to write in
 MEMORY_SHARE = 0.75          # a process that ended badly with this much of its memory in use ran out of it
 PYTHON = (interpreter(), "-S")       # without site: what is installed beside it stays out of reach
 ORDINARY_USER = 1_999_999_999     # nobody's number, for a judge that runs as root
@@ -47,7 +48,10 @@ class Box:
     Attributes:
         level: how it is fenced in.
         stdin, stdout: its two pipes, binary and unbuffered: the only channel.
+        overfull: True if it was ended for what it wrote in its folder (level 1).
     """
+
+    overfull = False
 
     def __init__(self, level: str, room: "_Room", process: subprocess.Popen, limits: Limits, report: int | None):
         assert process.stdin is not None and process.stdout is not None
@@ -153,6 +157,35 @@ class _OpenBox(Box):
             time.sleep(0.001)
 
 
+class _WatchedBox(Box):
+    """A box whose folder to write in is looked at fifty times a second, as no limit of the kernel counts its files.
+
+    At level 1 it lies on the machine's disk, and nothing else bounds what is in it. What is deleted and still open is
+    not seen there; the limits on open files and on a file's size bound that.
+    """
+
+    def watch(self) -> None:
+        """Begin to look. Not before the fence stands: until then the folder may still be the machine's own."""
+        threading.Thread(target=self._watch, daemon=True, name="minidl-box").start()
+
+    def _watch(self) -> None:
+        while True:
+            with self._lock:
+                if self._room.gone:
+                    return
+                self._look()
+                if self._code is not None:
+                    return
+                if self._too_much():
+                    self.overfull = True
+                    self._end_all()
+                    return
+            time.sleep(0.02)
+
+    def _too_much(self) -> bool:
+        return _overfull(self._room.path / "scratch")
+
+
 class _ContainerBox(Box):
     """Level 2: the engine's daemon holds the processes, and is asked to end them."""
 
@@ -173,10 +206,19 @@ class _ContainerBox(Box):
         self._peak = float(self._limits.memory_mb) if told.strip() == "true" else 0.0
 
 
-class _NamespaceBox(Box):
+class _NamespaceBox(_WatchedBox):
     """Level 3: the end of the namespace's first process ends all; it tells of the student's end on the report."""
 
     _first: int | None = None            # a descriptor of that process: unlike its number, it never means another
+    _number = 0
+
+    def _too_much(self) -> bool:
+        """Its files are its own and of limited size; their number is seen through the first process."""
+        try:
+            seen = os.statvfs(f"/proc/{self._number}/root{bubblewrap.SCRATCH}")
+        except OSError:                                        # there no more
+            return False
+        return seen.f_files - seen.f_ffree > MANY_FILES
 
     def _end_all(self) -> None:
         if self._first is not None:
@@ -325,13 +367,16 @@ def _start_l0(room: _Room, argv: list[str], limits: Limits) -> Box:
 
 
 def _start_l1(room: _Room, argv: list[str], limits: Limits) -> Box:
-    """Landlock for files and network, the filter for the rest. There is no place to write."""
-    env = environment(room.link_packages(), "/", room.mark)
-    rules = landlock_rules(room.packages, [room.path / "task", room.path / "packages"])
+    """Landlock for files and network, the filter for the rest."""
+    scratch = room.path / "scratch"
+    env = environment(room.link_packages(), str(scratch), room.mark)
+    rules = landlock_rules(room.packages, [room.path / "task", room.path / "packages"], scratch)
     root = os.geteuid() == 0
     needed: list[str | Path] = [interpreter(), room.path, sys.base_prefix, *(package.path for package in room.packages)]
     user = ORDINARY_USER if root and open_to_all(needed) else None
-    return _fenced(Box, "L1", room, argv, limits, env, landlock=rules, seccomp=system_call_filter(), user=user,
+    if user is not None:
+        os.chown(scratch, user, user)
+    return _fenced(_WatchedBox, "L1", room, argv, limits, env, landlock=rules, seccomp=system_call_filter(), user=user,
                    no_capabilities=root, die_with=os.getpid())
 
 
@@ -414,18 +459,19 @@ def _fenced(kind: type[Box], level: str, room: _Room, argv: list[str], limits: L
             os.close(descriptor)
     box = kind(level, room, process, limits, reading)
     if isinstance(box, _NamespaceBox) and knowing is not None:
-        box._first = _first_process(knowing, limits.start_seconds)
+        box._number = _first_process(knowing, limits.start_seconds)
+        box._first = os.pidfd_open(box._number) if box._number else None
     return _ready(box)
 
 
-def _first_process(knowing: int, seconds: float) -> int | None:
-    """A descriptor of the process that bubblewrap tells of: `{"child-pid": 123}` over some lines."""
+def _first_process(knowing: int, seconds: float) -> int:
+    """The number of the process that bubblewrap tells of, `{"child-pid": 123}` over some lines; 0 if of none."""
     said = b""
     while (line := _read_line(knowing, seconds)):
         said += line
         if b"}" in line:
-            return os.pidfd_open(json.loads(said)["child-pid"])
-    return None
+            return json.loads(said)["child-pid"]
+    return 0
 
 
 def _popen(command: list[str], room: _Room, env: dict[str, str], **more) -> subprocess.Popen:
@@ -437,6 +483,8 @@ def _ready(box: Box) -> Box:
     """Wait until the fence stands."""
     said = _read_line(box._report, box._limits.start_seconds)
     if said in (b"", b"ready\n"):
+        if isinstance(box, _WatchedBox):
+            box.watch()
         return box
     fault = "the fence did not stand in time" if said is None else said.decode("utf-8", "replace").strip()
     box.kill()
@@ -489,6 +537,25 @@ def _marked(mark: str) -> list[int]:
             except OSError:                                    # another user's, or gone
                 pass
     return found
+
+
+def _overfull(folder: Path) -> bool:
+    """True if more lies in a folder than an answer can want: as much as level 3 has room for, or many files."""
+    size = count = 0
+    folders = [str(folder)]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    count += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    size += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if size > bubblewrap.SCRATCH_BYTES or count > MANY_FILES:
+                        return True
+        except OSError:                                        # gone meanwhile
+            pass
+    return False
 
 
 def _own_peak() -> float:

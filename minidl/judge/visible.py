@@ -10,10 +10,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .fence import EXECUTE, READ_DIR, READ_FILE, WRITE_FILE
+from .fence import (
+    EXECUTE,
+    MAKE_DIR,
+    MAKE_FILE,
+    MAKE_LINK,
+    READ_DIR,
+    READ_FILE,
+    REFER,
+    REMOVE_DIR,
+    REMOVE_FILE,
+    TRUNCATE,
+    WRITE_FILE,
+)
 
 SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/etc/alternatives")
 STORES = ("/nix/store", "/gnu/store")                # systems that keep every library in a folder of its own
+TO_WRITE = (READ_DIR | READ_FILE | WRITE_FILE | MAKE_DIR | MAKE_FILE | MAKE_LINK | REMOVE_DIR | REMOVE_FILE | REFER
+            | TRUNCATE)
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 
 
@@ -72,7 +86,7 @@ def hidden_places() -> tuple[str, ...]:
                  for folder in Path(place).glob(pattern) if folder.is_dir() and not folder.is_symlink())
 
 
-def landlock_rules(packages: Sequence[Package], folders: Sequence[Path]) -> list[tuple[str, int]]:
+def landlock_rules(packages: Sequence[Package], folders: Sequence[Path], scratch: Path) -> list[tuple[str, int]]:
     """(path, rights) of all that a process may open; the rights count for everything below the path.
 
     Where something below a folder is hidden, the folder can be listed and its other children are named one by one:
@@ -81,6 +95,7 @@ def landlock_rules(packages: Sequence[Package], folders: Sequence[Path]) -> list
     Args:
         packages: what is to be imported.
         folders: folders that can be read whole.
+        scratch: the folder to write in.
     """
     rules = [(device, READ_FILE | (WRITE_FILE if device == "/dev/null" else 0)) for device in DEVICES]
     rules += _system_rules()
@@ -89,7 +104,7 @@ def landlock_rules(packages: Sequence[Package], folders: Sequence[Path]) -> list
             rules += [(str(package.path), READ_DIR), *(_rule(child) for child in package.seen())]
         else:
             rules.append(_rule(package.path))
-    return [*rules, *map(_rule, folders)]
+    return [*rules, *map(_rule, folders), (str(scratch), TO_WRITE)]
 
 
 @functools.cache
