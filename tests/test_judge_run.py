@@ -5,6 +5,8 @@ import json
 import os
 import random
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -292,6 +294,44 @@ def test_a_cluster_of_our_own_asks_for_keys():
                 urllib.request.urlopen(f"http://127.0.0.1:{found._own.scheduler.http_server.port}/{page}", timeout=5)
 
 
+@quiet
+@needs_dask
+@pytest.mark.slow
+def test_a_scheduler_that_dies_ends_the_run_which_can_go_on(book, tmp_path):
+    """A cluster somewhere else, here a scheduler and a worker started by hand."""
+    program, address = [sys.executable, "-m", "dask"], f"tcp://127.0.0.1:{free_port()}"
+    started = [subprocess.Popen([*program, *words], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+               for words in (["scheduler", "--no-dashboard", "--host", "127.0.0.1", "--port", address.split(":")[-1]],
+                             ["worker", address, "--nthreads", "2", "--no-dashboard"])]
+
+    class Bar:
+        rows = 0
+
+        def update(self, n):
+            self.rows += n
+            if self.rows == 5:
+                started[0].kill()
+
+        def close(self):
+            pass
+
+    try:
+        with pytest.raises(JudgeError, match="The cluster's scheduler is gone.\nTry: again with --run"):
+            grade_all(a_class(20), book, cluster=address, grade=judge_class.slow_grade, show=lambda *facts: Bar())
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    assert 5 <= len(book.rows()) < 80 and book.runs()[0].ended is None
+    assert grade_all(a_class(20), book).kept >= 5 and one_row_each(book, 80)
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
 # --- a coordinator that dies ----------------------------------------------------------------------------------------
 COORDINATOR = """
 import json, sys
@@ -327,14 +367,16 @@ class Killed:
         self.arguments = [str(self.file), str(students), json.dumps(settings)]
         self.book = Gradebook(self.file)
 
-    def start(self):
+    def start(self, **more):
         env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "PYTHONWARNINGS": "ignore"}
         return subprocess.Popen([sys.executable, self.program, *self.arguments], env=env, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, cwd=ROOT)
+                                stderr=subprocess.PIPE, cwd=ROOT, **more)
 
     def rows(self):
-        with contextlib.suppress(JudgeError):
-            return len(self.book.rows())
+        """How many there are; asked often, so without a detour."""
+        with contextlib.suppress(sqlite3.Error), \
+                contextlib.closing(sqlite3.connect(f"{self.file.as_uri()}?mode=ro", uri=True)) as connection:
+            return connection.execute("SELECT count(*) FROM results").fetchone()[0]
         return 0
 
     def wait_for(self, process, rows):
@@ -369,6 +411,20 @@ class Killed:
             process.kill()
             process.wait()
         return json.loads(said), killed
+
+
+@needs_kill
+def test_ctrl_c_at_a_terminal_ends_workers_too_and_leaves_a_whole_gradebook(tmp_path):
+    psutil = pytest.importorskip("psutil")
+    scene = Killed(tmp_path, 50, dict(workers=2, cluster="processes"))
+    process = scene.start(start_new_session=True)
+    scene.wait_for(process, 5)
+    workers = children(process.pid)
+    os.killpg(process.pid, signal.SIGINT)                      # as a terminal does it: all of them
+    _, wrong = process.communicate(timeout=30)
+    assert b"KeyboardInterrupt" in wrong and b"spawn" not in wrong
+    assert len(workers) == 2 and not any(map(psutil.pid_exists, workers))
+    assert scene.book.integrity() == [] and 5 <= scene.rows() < 200 and scene.book.runs()[0].ended is None
 
 
 @needs_kill

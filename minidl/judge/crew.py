@@ -12,6 +12,7 @@ import multiprocessing
 import multiprocessing.connection
 import queue
 import signal
+import sys
 import time
 from typing import Any
 from urllib.parse import urlsplit
@@ -138,7 +139,7 @@ class Processes(Crew):
             pipe.close()                               # who waits for work sees the end of the pipe, and goes
             process.terminate()
         for process, _ in everyone:
-            process.join(2)
+            process.join(5)
             if process.is_alive():
                 process.kill()
                 process.join()
@@ -156,6 +157,7 @@ class Processes(Crew):
 def _work(pipe):
     """A worker's life: a call comes in, what it says goes out, until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)       # Ctrl-C is for the one who gives out the work
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))      # and whoever is told to go, ends its student's process
     with contextlib.suppress(EOFError, OSError):
         while True:
             function, arguments = pipe.recv()
@@ -203,12 +205,14 @@ class Dask(Crew):
     def slots(self):
         """One task for each thread that a worker offers, looked up now and then: workers come and go."""
         if self._own is None and time.monotonic() - self._looked > SECONDS_BETWEEN_LOOKS:
-            self._looked, self._slots = time.monotonic(), max(1, sum(self._client.nthreads().values()))
+            with _told_if_gone():
+                self._looked, self._slots = time.monotonic(), max(1, sum(self._client.nthreads().values()))
         return self._slots
 
     def submit(self, ticket, function, *arguments):
         self._count += 1                               # a key of its own: what failed under a key would fail again
-        future = self._client.submit(function, *arguments, key=f"minidl-{id(self)}-{self._count}", pure=False)
+        with _told_if_gone():
+            future = self._client.submit(function, *arguments, key=f"minidl-{id(self)}-{self._count}", pure=False)
         self._flying[future.key] = future, ticket
         future.add_done_callback(self._ended.put)
 
@@ -221,15 +225,17 @@ class Dask(Crew):
         except distributed.KilledWorker as error:
             return ticket, None, WorkerDied(str(error).splitlines()[0])
         except distributed.client.FutureCancelledError:
-            raise JudgeError(message("The cluster's scheduler is gone.",
-                                     try_="again with --run: what was graded is kept.")) from None
+            raise _gone() from None
         except Exception as error:
             return ticket, None, error
         finally:
             future.release()
 
     def on_all(self, function):
-        return list(self._client.run(function).values()) if self._own is None else []
+        if self._own is not None:
+            return []
+        with _told_if_gone():
+            return list(self._client.run(function).values())
 
     def close(self):
         self._flying.clear()
@@ -256,6 +262,19 @@ def _own_cluster(distributed, workers):
             n_workers=workers, threads_per_worker=1, host="127.0.0.1", protocol="tls://", security=security,
             scheduler_kwargs=pages, memory_limit=0, silence_logs="ERROR")
     return cluster, security
+
+
+@contextlib.contextmanager
+def _told_if_gone():
+    """What a connection says when it breaks becomes a JudgeError."""
+    try:
+        yield
+    except (OSError, TimeoutError):
+        raise _gone() from None
+
+
+def _gone():
+    return JudgeError(message("The cluster's scheduler is gone.", try_="again with --run: what was graded is kept."))
 
 
 def _can_lock_a_cluster():

@@ -9,6 +9,7 @@
 Five tables: `about` (the version of this layout, who writes), `runs`, `submissions`, `results` (the newest row for each
 student, exercise and file), and `audit` (every row there ever was; triggers refuse to change or delete one).
 SQLite stands in WAL mode with synchronous=FULL: a row that was acknowledged survives a killed process and a power cut.
+Its locks need a disk of this machine; on a network drive, use PostgreSQL.
 """
 import contextlib
 import json
