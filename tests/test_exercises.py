@@ -2,7 +2,7 @@
 import ast
 import inspect
 import re
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -235,6 +235,7 @@ def tokens(text):
     return re.findall(r"\w+|[^\w\s]", text)
 
 
+@cache
 def runs(exercise):
     """Runs of tokens of a solution's lines that must stand nowhere a learner reads before solving it."""
     found = set()
@@ -247,13 +248,17 @@ def runs(exercise):
     return found
 
 
-def leak(exercise, text):
-    """The first run of a solution's tokens in a text; None if there is none."""
+@lru_cache(4)
+def runs_of(text):
+    """Every run of tokens in a text that is as long as one of `runs`."""
     words = tokens(text)
-    for run in runs(exercise):
-        if any(tuple(words[k:k + len(run)]) == run for k in range(len(words))):
-            return " ".join(run)
-    return None
+    return {tuple(words[k:k + size]) for size in range(SHORTEST, RUN + 1) for k in range(len(words) - size + 1)}
+
+
+def leak(exercise, text):
+    """A run of a solution's tokens in a text; None if there is none."""
+    found = runs(exercise) & runs_of(text)
+    return " ".join(min(found)) if found else None
 
 
 @every_exercise

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from minidl.errors import ArgumentError
 from minidl.grading import all_exercises, sheets
+from minidl.grading.sheets import exercise_of
 from minidl.judge.deadlines import (
     Attempt,
     LatePolicy,
@@ -92,6 +93,19 @@ def test_every_exercise_stands_alone(exercise, monkeypatch, tmp_path, capsys):
         if cell["cell_type"] == "code":
             exec(compile("".join(cell["source"]), f"<{cell['id']}>", "exec"), space)
     assert capsys.readouterr().out.count("not yet: your turn") == 1
+    kept = [exercise_of(cell["id"]) for cell in nb["cells"]]
+    assert [id for id in kept if id] == [exercise.id]
+
+
+def test_what_is_common_to_all_stays_and_what_speaks_of_others_goes():
+    def ids(chapter, chosen):
+        assignment = Assignment("one", dict.fromkeys(chosen, 1))
+        return [cell["id"] for cell in cut(sheets.sheet("exercises", chapter), assignment)["cells"]]
+
+    assert ids("10", ["10.2"]) == ["title", "how", "begin", "tools-intro", "tools", "about-10-2", "answer-10-2",
+                                   "check-10-2", "done", "see-progress"]
+    assert "article" in ids("10", ["10.1d"]) and "yours-and-ours" not in ids("01", ["01.1a"])
+    assert {"loops", "see-yours", "yours-intro"} & set(ids("02", ["02.1"])) == set()
 
 
 def test_a_notebook_that_somebody_has_worked_in_is_not_released(tmp_path, monkeypatch):

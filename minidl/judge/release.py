@@ -16,8 +16,9 @@ from datetime import datetime
 from pathlib import Path
 
 from ..errors import ArgumentError, message
-from ..grading.exercise import ID, all_exercises, chapter_title, find, order
+from ..grading.exercise import all_exercises, chapter_title, find, order
 from ..grading.sheets import answer_cell, exercise_of, sheet
+from . import pieces
 from .deadlines import COUNTS, NO_POLICY, LatePolicy, due_date, spoken, time_zone
 
 ALWAYS = ("title", "how", "begin", "done", "see-progress")     # cells of a notebook that belong to no exercise
@@ -254,7 +255,7 @@ def cut(path, assignment: Assignment) -> dict:
         raise ArgumentError(message("Somebody has worked in this notebook: its answers would go to the class.",
                                     [("notebook", path)], "rename it, and run `make exercises` for a fresh one."))
     ids = [id for id in assignment.exercises if id[:2] == Path(path).name[:2]]
-    cells = [cell for cell, owner in _owned(nb["cells"]) if owner is None or any(_is_of(id, owner) for id in ids)]
+    cells = _chosen_cells(nb["cells"], ids)
     total = f"{len(ids)} {_plural('check', len(ids))}, " + _worth(sum(assignment.exercises[id] for id in ids))
     total += f" · about {sum(find(id).minutes for id in ids)} minutes"
     for cell in cells:
@@ -319,27 +320,31 @@ def _sheet(chapter) -> Path:
     return path
 
 
-def _owned(cells):
-    """(cell, whose it is): None for the whole notebook, an id for one exercise, "01.4" for all its parts."""
-    owner = None
-    for cell in cells:
-        if cell["id"] in ALWAYS:
-            yield cell, None
-            continue
+def _chosen_cells(cells, ids):
+    """The cells that the chosen exercises need: theirs, what is common to all, and no word about the others."""
+    owners = [_exercise(cell["id"]) for cell in cells]
+    others = set(owners) - {None, *ids}
+    gone = {name for cell, owner in zip(cells, owners) if owner in others and cell["id"] == answer_cell(owner)
+            for piece in pieces.cut(_text(cell)) for name in piece.defines}
+    kept, now = [], True
+    for cell, owner in reversed(list(zip(cells, owners))):       # from the end: prose leads to the cell after it
         heading = GROUP.match(_text(cell)) if cell["cell_type"] == "markdown" else None
-        if id := _exercise(cell["id"]):
-            owner = id                                   # and what follows, until the next: it talks about this one
-        yield cell, id or (heading[1] if heading else owner)
+        if cell["id"] in ALWAYS:
+            now = True
+        elif owner:
+            now = owner in ids
+        elif heading:
+            now = any(find(id).number == heading[1] for id in ids)
+        elif cell["cell_type"] == "code":
+            now = not any(f'"{id}"' in _text(cell) for id in others) and not any(
+                piece.uses & gone for piece in pieces.cut(_text(cell)))
+        kept += [cell] if now else []
+    return kept[::-1]
 
 
 def _exercise(cell_id):
     """The exercise of a cell such as about-01-1a, answer-01-1a or check-01-1a; None for others."""
     return exercise_of(re.sub(r"^(about|check)-", "answer-", cell_id or ""))
-
-
-def _is_of(id, owner):
-    """Whether an exercise is this one, or a part of it."""
-    return id == owner or (not ID.fullmatch(owner)[3] and find(id).number == owner)
 
 
 def _text(cell):
