@@ -20,6 +20,9 @@ FILES = {
     "sketches": ("sketch",),
     "heatmaps": ("fields", "attention", "gates", "spectrogram"),
     "rooflines": ("roofline",),
+    "timelines": ("timeline",),
+    "repetitions": ("repeats", "interval"),
+    "thawing": ("board",),
 }
 PLACE = {name: file for file, names in FILES.items() for name in names}
 __all__ = list(PLACE)
