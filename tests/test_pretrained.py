@@ -1,7 +1,8 @@
 """The files of weights that come with minidl: whole, those that their notes name, and used as they were published.
 
 The oracle for the voice network are 140 probabilities in `speech.npz`, computed once by ONNX Runtime 1.32 with the
-graph of `silero_vad_16k_op15.onnx` (silero-vad 6.2.3) and the tensors of `silero_vad_16k.safetensors` put into it. minidl's network, taken from the lesson's own cells, agrees to 1e-6 on the machine where they were computed.
+graph of `silero_vad_16k_op15.onnx` (silero-vad 6.2.3) and the tensors of `silero_vad_16k.safetensors` put into it.
+minidl's network, taken from the lesson's own cells, agreed with them to 1e-6.
 """
 import hashlib
 import re
