@@ -4,6 +4,7 @@ import functools
 import hashlib
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 from minidl.grading import sheets
@@ -11,7 +12,7 @@ from minidl.judge import student
 from minidl.judge.frames import packed, read
 from minidl.judge.pieces import Piece, needed
 from minidl.judge.rows import Cell, Limits, Submission
-from minidl.judge.sent import PARTS, answer_name, observing
+from minidl.judge.sent import PARTS, answer_name, given_cells, observing
 
 
 def notebook(folder, chapter, **changes):
@@ -52,7 +53,8 @@ def as_text(exercise, kind, number):
     target = [Piece(1, ast.fix_missing_locations(part), "") for part in module.body]
     chosen = [piece.node for piece in needed("the_end", [*pieces, *target])][:-1]
     made = ast.FunctionDef("_made", _no_arguments(), [*chosen, last], [], type_params=[])
-    return f"{ast.unparse(ast.fix_missing_locations(made))}\n\n\n{answer_name(exercise)} = _made()\n"
+    text = re.sub(r"(?<![.\w])__name__\b", "'minidl.grading.chapters'", ast.unparse(ast.fix_missing_locations(made)))
+    return f"{text}\n\n\n{answer_name(exercise, given_cells(exercise))} = _made()\n"
 
 
 def _no_arguments():

@@ -63,8 +63,8 @@ def grade_one(submission: Submission, exercise_id: str, seed: int, level: str = 
         seed: the run's secret seed.
         level: how the student's process is fenced in, "L3" to "L0".
         limits: how much it may use.
-        given: the code cells of the notebook as it was released; those of this checkout's notebook if None. Cells
-            for answers and checks among them do not count.
+        given: the code cells of the notebook as it was released; those of this checkout's notebook if None. The check
+            lines in it tell what an answer is called; its cells for answers do not count.
 
     Returns:
         The row for the gradebook. Nothing is raised: what breaks on this side becomes "grader-error".
@@ -102,7 +102,7 @@ def _asked(row, talk, hidden, submission, given):
     try:
         said = _looked(talk, exercise, submission, given)
         if said["state"] != "readable":
-            return _without_answer(row, said, exercise)
+            return _without_answer(row, said, answer_name(exercise, given))
         offence = said["offence"]
         said, _ = talk.ask(talk.start_left, {"observe": observing(exercise)})
         if said.get("state") != "ran":
@@ -122,18 +122,18 @@ def _looked(talk, exercise, submission, given):
         "cells": [[cell.id, cell.source] for cell in submission.cells],
         "given": [[cell.id, cell.source] for cell in given if not cell.id.startswith(("answer-", "check-"))],
         "exercise": exercise.id,
-        "answer": f"answer-{exercise.id.replace('.', '-')}", "name": answer_name(exercise),
+        "answer": f"answer-{exercise.id.replace('.', '-')}", "name": answer_name(exercise, given),
         "allowed": None if exercise.allowed is None else sorted(exercise.allowed)})
     return said
 
 
-def _without_answer(row, said, exercise):
+def _without_answer(row, said, name):
     """The row of a notebook that has nothing to call."""
     if said["state"] == "missing":
-        said = f"The notebook has no `{answer_name(exercise)}`."
+        said = f"The notebook has no `{name}`."
         return replace(row, verdict="wrong", message=said, detail="missing")
     return replace(row, verdict="import-error", detail="unreadable",
-                   message=f"The code that defines `{answer_name(exercise)}` is no Python. {said['says'][:200]}")
+                   message=f"The code that defines `{name}` is no Python. {said['says'][:200]}")
 
 
 def _not_run(row, said):
