@@ -57,7 +57,7 @@ def _judge(argv):
         from .judge.cli import main as judge
     except JudgeError as error:
         return _fail(f"minidl {argv[0]}: {error}")
-    return judge(argv, "python -m minidl")
+    return judge(argv, "minidl" if Path(sys.argv[0]).stem == "minidl" else "python -m minidl")
 
 
 def _parser():
