@@ -84,6 +84,17 @@ def test_damage_is_found(tmp_path, monkeypatch):
         data.Digits()
 
 
+def test_sunspots_are_whole_and_in_order():
+    year, number = data.sunspots()
+    assert year.tolist() == list(range(1700, 2009)) and number.dtype == np.float64
+    assert number.min() == 0 and dict(zip(year.tolist(), number))[1957] == 190.2 == number.max()
+    assert np.isclose(number.mean(), 49.75, atol=0.005)             # as statsmodels describes its copy
+    beats = np.abs(np.fft.rfft(number - number.mean()))
+    assert 10 < len(number) / beats.argmax() < 12                    # the cycle of about 11 years
+    number[:] = 0
+    assert data.sunspots()[1].max() > 0                              # nobody else's copy was changed
+
+
 def test_images_and_labels_must_pair_up():
     with pytest.raises(DataError, match="more images than labels"):
         data.ImageDataset(np.zeros((3, 2, 2), np.uint8), [0, 1], ["a", "b"])

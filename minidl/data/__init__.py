@@ -7,6 +7,7 @@
     transforms  images to tensors, normalised, cropped, shifted, turned
     datasets    MNIST10k and Digits come with the package; MNIST can be downloaded
     names       Names: words in ten languages come with the package
+    series      sunspots come with the package: a series in time
     toy         spirals, moons, blobs: points of the plane
     download    one file, from mirrors, checked by digest
 """
@@ -25,6 +26,7 @@ from .sampler import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
+from .series import sunspots
 from .toy import blobs, moons, spirals
 from .transforms import (
     Compose,
@@ -43,5 +45,5 @@ __all__ = [
     "MNIST", "MNIST10k", "Names", "Normalize", "RandomCrop", "RandomHorizontalFlip", "RandomRotation",
     "RandomSampler", "RandomShift", "Sampler", "SequentialSampler", "Subset", "SubsetRandomSampler",
     "TensorDataset", "ToTensor", "Transform", "WeightedRandomSampler", "blobs", "default_collate", "fetch", "moons",
-    "random_split", "read_idx", "spirals", "transforms",
+    "random_split", "read_idx", "spirals", "sunspots", "transforms",
 ]
