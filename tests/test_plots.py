@@ -233,6 +233,12 @@ def test_negative_weights_are_hatched_as_well():
     assert hatched.get_hatch() and corners == [[-0.5, 0.5], [0.5, -0.5]]
 
 
+def test_what_has_no_colour_has_no_hatch():
+    ax = plots.filters(np.array([[[[2.0, -0.03, 0.0, -0.05]]]])).figure.axes[0]
+    (hatched,) = ax.collections
+    assert [path.vertices[0].tolist() for path in hatched.get_paths()] == [[2.5, -0.5]]
+
+
 def test_filters_of_many_channels_stand_in_rows_and_say_what_is_left_out():
     shown = plots.filters(np.ones((5, 4, 2, 2)), rows=2, channels=3)
     assert "5 filters of 2 x 2 for 4 channels, 2 filters and 3 channels of them shown" in shown.alt

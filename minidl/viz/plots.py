@@ -100,10 +100,13 @@ def shade(ax, plane, low, high, colours):
 
 
 def signed(ax, plane, top):
-    """One plane of numbers of both signs, the negative ones hatched as well; returns matplotlib's image."""
+    """One plane of numbers of both signs, the negative ones hatched as well; returns matplotlib's image.
+
+    What is too faint to have a colour, below a fiftieth of `top`, is not hatched either: it shall look like nothing.
+    """
     from matplotlib.collections import PolyCollection
     corners = [[(j0 - .5, i - .5), (j1 - .5, i - .5), (j1 - .5, i + .5), (j0 - .5, i + .5)]
-               for i, row in enumerate(plane) for j0, j1 in runs(row < 0)]
+               for i, row in enumerate(plane) for j0, j1 in runs(row < -top / 50)]
     ax.add_collection(PolyCollection(corners, facecolors="none", edgecolors=INK, linewidths=0, hatch="//////",
                                      alpha=0.35))
     return shade(ax, plane, -(top or 1), top or 1, shades(NEGATIVE, PAPER, POSITIVE))

@@ -10,6 +10,7 @@
     ExpressionLab        type an expression, move its numbers, see the gradient beside a finite difference
     ConvolutionExplorer  which pixel meets which weight, what is never read, and the way back
     GateConsole          the gates of your own LSTM or GRU, with a hand on them, and the gradient through time
+    GradientThroughTime  how much of a gradient is left at each step back, while the spectral radius slides
     TrainingDashboard    curves, histograms and a health line, from two lines in any loop
 
 Every widget can be used without a browser: `widget.forward()` takes a step, `widget.describe()` says in words what
@@ -35,6 +36,7 @@ HOME = {                              # public name -> the file of minidl/widget
     "OptimiserRace": "race",
     "ConvolutionExplorer": "convolution",
     "GateConsole": "gates",
+    "GradientThroughTime": "through_time",
     "Playground": "playground",
     "TrainingDashboard": "dashboard",
 }
