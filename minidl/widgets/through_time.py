@@ -248,14 +248,15 @@ class _Timeline:
 
     def _slopes(self):
         self._word("slope", LEFT - 10, self.y + BAR / 2)
+        wide, bars, absent = max(self.step - 2, 1), "", ""
         for t, value in enumerate(self.figure["slope"]):
-            wide = max(self.step - 2, 1)
             if not self.back and t > self.now:
-                self.parts.append(element("rect", x=self._x(t) + 1, y=self.y, width=wide, height=BAR, class_="absent"))
+                absent += _box(self._x(t) + 1, self.y, wide, BAR)
                 continue
             tall = max((value if math.isfinite(value) else 0) * BAR, 0.6)
-            self.parts.append(element("rect", x=self._x(t) + 1, y=self.y + BAR - tall, width=wide, height=tall,
-                                      style="fill: var(--md-positive)"))
+            bars += _box(self._x(t) + 1, self.y + BAR - tall, wide, tall)
+        self.parts.append(element("path", d=bars, style="fill: var(--md-positive)"))
+        self.parts.append(element("path", d=absent, class_="absent") if absent else None)
         self.parts.append(element("path", d=path([(LEFT, self.y + BAR), (WIDTH - RIGHT, self.y + BAR)]), class_="rule"))
         self._ring(BAR)
         self.y += BAR + 12
@@ -265,11 +266,8 @@ class _Timeline:
         cell = min(max(160 / len(rows), 8), 20)
         high = cell * len(rows)
         self._word("dL/dh", LEFT - 10, self.y + high / 2)
-        for i, row in enumerate(rows):
-            for t, value in enumerate(row):
-                at = dict(x=self._x(t), y=self.y + i * cell, width=self.step, height=cell)
-                if self._arrived(t):
-                    self.parts.append(_cell(value, at))
+        self.parts.append(_cells([(value, self._x(t), self.y + i * cell, self.step, cell)
+                                  for i, row in enumerate(rows) for t, value in enumerate(row) if self._arrived(t)]))
         known = self._x(self.now) if self.back else WIDTH - RIGHT
         if known > LEFT:
             self.parts.append(element("rect", x=LEFT, y=self.y, width=known - LEFT, height=high, class_="absent"))
@@ -279,15 +277,15 @@ class _Timeline:
         self._legend()
 
     def _legend(self):
-        x = LEFT
+        x, shades = float(LEFT), []
         for power in range(FAINT, FULL + 1, 2):
             for sign in (1, -1):
-                at = dict(x=x, y=self.y, width=12, height=12)
-                self.parts += [_cell(sign * 10.0 ** power, at), element("rect", **at, class_="rule")]
+                shades.append((sign * 10.0 ** power, x, self.y, 12.0, 12.0))
                 x += 14
             text = f"±{number(10.0 ** power)}"
             self._word(text, x + 3, self.y + 6, "start", "small")
             x += 16 + text_width(text, 11)
+        self.parts += [_cells(shades), element("path", d="".join(_box(*at) for _, *at in shades), class_="rule")]
         self._word("hatched: negative", x + 6, self.y + 6, "start", "small muted")
         self.y += 34
 
@@ -324,7 +322,7 @@ class _Timeline:
         for line in facts:
             self.parts.append(element("text", line, x=12, y=self.y))
             self.y += 18
-        return document(WIDTH, self.y, joined(self.parts), title=title, desc=" ".join(facts))
+        return document(WIDTH, self.y, joined(part for part in self.parts if part), title=title, desc=" ".join(facts))
 
 
 def curve_range(lines):
@@ -334,16 +332,24 @@ def curve_range(lines):
     return max(2 * math.floor(low / 2), -12), min(2 * math.ceil(high / 2), 12)
 
 
-def _cell(value, at):
-    """A cell: paper up to 1e-6, the full colour from 100 on."""
-    if not math.isfinite(value):
-        return joined([element("rect", **at, class_="broken-paper"),
-                       element("text", "×", x=at["x"] + at["width"] / 2, y=at["y"] + at["height"] / 2, class_="broken",
-                               text_anchor="middle", dominant_baseline="central", font_size=10)])
-    end = "positive" if value > 0 else "negative"
-    body = element("rect", **at, style=f"fill: var(--md-{end})", fill_opacity=round(share(value), 3))
-    parts = [body] if value >= 0 else [body, element("rect", **at, fill=f"url(#{HATCH})")]
-    if abs(value) > 1.01 * 10 ** FULL:
-        parts.append(element("text", ABOVE, x=at["x"] + at["width"] / 2, y=at["y"] + at["height"] / 2, font_size=8,
-                             text_anchor="middle", dominant_baseline="central", style="fill: var(--md-paper)"))
+def _box(x, y, width, height):
+    """The `d` of a box."""
+    return path([(x, y), (x + width, y), (x + width, y + height), (x, y + height)], closed=True)
+
+
+def _cells(cells):
+    """Cells (value, x, y, width, height): paper up to 1e-6, the full colour from 100 on; one path is all the hatch."""
+    finite = [one for one in cells if math.isfinite(one[0])]
+    parts = [element("g", joined(element("path", d=_box(*at), fill_opacity=round(share(value), 2))
+                                 for value, *at in finite if share(value) and (value > 0) == (end == "positive")),
+                     style=f"fill: var(--md-{end})") for end in ("positive", "negative")]
+    hatched = "".join(_box(*at) for value, *at in finite if value < 0 and share(value))
+    parts.append(element("path", d=hatched, fill=f"url(#{HATCH})"))
+    for value, x, y, width, height in cells:
+        middle = dict(x=x + width / 2, y=y + height / 2, text_anchor="middle", dominant_baseline="central")
+        if not math.isfinite(value):
+            parts.append(element("path", d=_box(x, y, width, height), class_="broken-paper"))
+            parts.append(element("text", "×", **middle, class_="broken", font_size=10))
+        elif abs(value) > 1.01 * 10 ** FULL:
+            parts.append(element("text", ABOVE, **middle, font_size=8, style="fill: var(--md-paper)"))
     return joined(parts)

@@ -261,6 +261,22 @@ def test_gate_console_holds_a_gate_and_the_rest_follows(lab, shots):
         check_what_is_left(notebook)
 
 
+def test_gradient_through_time_follows_the_radius(lab, shots):
+    with shown(lab, "gradient-through-time") as notebook:
+        slider = notebook.live.get_by_label("spectral radius")
+        slider.fill("0.5")
+        notebook.settled()
+        notebook.live.get_by_label("bend").select_option("none")
+        notebook.settled()
+        notebook.live.get_by_label("start").select_option("orthogonal")
+        notebook.settled()
+        first = [float_of(text.split(" = ")[-1]) for key, text in notebook.labels().items() if key.split()[1:] == ["0"]
+                 and not key.startswith("slope")]
+        assert np.linalg.norm(first) == pytest.approx(0.5 ** 4, rel=1e-3)
+        notebook.shot(shots, "gradient_through_time")
+        check_what_is_left(notebook)
+
+
 def test_optimiser_race_is_run_again_from_where_the_start_is_dragged_to(lab, shots):
     with shown(lab, "optimiser-race") as notebook:
         before = notebook.view("view.frame.data.lanes[0].place")

@@ -19,7 +19,7 @@ function fieldCell(value, at, scale, hatch, about = {}) {
   }
   const end = value > 0 ? "positive" : "negative";
   const parts = [s("rect", { ...at, style: `fill: var(--md-${end})`, "fill-opacity": strength(value, scale).toFixed(3) })];
-  if (value < 0) parts.push(s("rect", { ...at, fill: hatch }));
+  if (value < 0 && strength(value, scale)) parts.push(s("rect", { ...at, fill: hatch }));
   if (Math.abs(value) > 1.01 * 10 ** scale[1]) {
     parts.push(s("text", { x: middle[0], y: middle[1], "text-anchor": "middle", "dominant-baseline": "central",
       "font-size": 8, style: "fill: var(--md-paper)" }, "▴"));
