@@ -266,7 +266,7 @@ def test_gradient_through_time_follows_the_radius(lab, shots):
         slider = notebook.live.get_by_label("spectral radius")
         slider.fill("0.5")
         notebook.settled()
-        notebook.live.get_by_label("bend").select_option("none")
+        notebook.live.get_by_role("combobox", name="bend").select_option("none")
         notebook.settled()
         notebook.live.get_by_label("start").select_option("orthogonal")
         notebook.settled()

@@ -44,7 +44,7 @@ def test_the_radius_slides_by_pointer_and_by_keys(browser):
             live.page.keyboard.press("+")
             live.settled()
         assert widget.radius == 1.0 and "lasts: from length 1 to 1." in facts.text_content()
-        live.page.get_by_label("bend").select_option("tanh")
+        live.page.get_by_role("combobox", name="bend").select_option("tanh")
         live.settled()
         assert widget.bend == "tanh" and widget.values()["length"][0] < 0.5
         np.testing.assert_allclose(shown(live, 0), widget.values()["dh"][:, 0], rtol=1e-3)
