@@ -287,7 +287,8 @@ def test_a_python_in_a_folder_with_spaces(tmp_path, strong):
     shutil.copytree(ROOT / "minidl", home / "minidl", ignore=shutil.ignore_patterns("__pycache__", "*.npz", "static"))
     code = (f"from minidl.judge import sandbox\nwith sandbox.launch({strong!r}, ['-c', 'import minidl; print(7)']) "
             "as box: print(box.stdout.read(), box.errors())")
-    done = subprocess.run([sys.executable, "-c", code], cwd=home, env=os.environ | {"PYTHONPATH": str(home)},
+    path = os.pathsep.join(filter(None, [str(home), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run([sys.executable, "-c", code], cwd=home, env=os.environ | {"PYTHONPATH": path},
                           capture_output=True, text=True)
     assert done.stdout == "b'7\\n' \n", done
 
