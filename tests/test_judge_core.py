@@ -146,6 +146,13 @@ def test_no_text_for_people_goes_to_a_student(exercise):
         assert secret not in text
 
 
+def test_a_named_mistake_is_known_where_warnings_are_errors():
+    exercise = find("06.3")
+    forgets = [mistake.message.startswith("Looking at the result forgot") for mistake in exercise.mistakes].index(True)
+    row = grade_one(written(exercise, as_text(exercise, "mistake", forgets)), exercise.id, SEED)      # it divides by 0
+    assert row.message == exercise.mistakes[forgets].message, row
+
+
 def test_a_seed_gives_each_exercise_cases_of_its_own():
     seeds = {cases_seed(SEED, e.id) for e in EXERCISES}
     assert len(seeds) == len(EXERCISES)

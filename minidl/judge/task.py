@@ -4,9 +4,11 @@ The cases and what is expected of them come from the run's secret seed and are k
 process is asked case by case; what it says is compared here, with the comparison that `check` uses. A known mistake is
 named in the words of the exercise's author, and nothing of a hidden case is ever told.
 """
+import contextlib
 import hashlib
 import threading
 import time
+import warnings
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -225,7 +227,7 @@ class Hidden:
         self._mistakes: dict[tuple[int, int], Outcome] = {}
 
     def _ours(self, solution, k):
-        with ours:
+        with quiet():
             return attempt(self.exercise, solution, self.cases[k])
 
     def mistake(self, m, k):
@@ -250,7 +252,8 @@ class Hidden:
         if answer.kind == "raised":
             return None if accepted(expected.error) & set(answer.kinds) else "another error"
         try:
-            return self.exercise.fault(answer.value, expected.value, self.cases[k])
+            with quiet():
+                return self.exercise.fault(answer.value, expected.value, self.cases[k])
         except Exception as error:                       # a value of a form that the comparison was not made for
             return f"not to be compared: {type(error).__name__}"
 
@@ -287,9 +290,18 @@ class Hidden:
         if answer.kind == "raised":
             return answer.kinds[0] == names_of(theirs.error)[0]
         try:
-            return difference(answer.value, theirs.value, self.exercise.rtol, self.exercise.atol) is None
+            with quiet():
+                return difference(answer.value, theirs.value, self.exercise.rtol, self.exercise.atol) is None
         except Exception:
             return False
+
+
+@contextlib.contextmanager
+def quiet():
+    """One at a time, and with the warnings of a student's process: none that could become an error."""
+    with ours, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @lru_cache(maxsize=128)
