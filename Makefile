@@ -56,11 +56,11 @@ test-doctests: .venv/.test  ## the examples in the docstrings
 test-notebooks: export OMP_NUM_THREADS ?= 1
 # Nobody's own progress is touched; in a solution, a check that does not pass is an error.
 test-notebooks notebooks: export MINIDL_PROGRESS := off
-test-notebooks: .venv/.test  ## run every lesson and compare with what is stored in it; run solutions and exercises
+test-notebooks: .venv/.test  ## run every lesson, twice and in an odd place, and compare with what is stored; run solutions and exercises
 ifeq ($(LESSONS),)
 	@echo "notebooks/ holds no lesson yet"
 else
-	$(OFFLINE) $(PYTEST) -n $(WORKERS) --dist loadfile $(NBVAL) notebooks
+	$(OFFLINE) $(PY) tools/odd_place.py $(PYTEST) -n $(WORKERS) --dist loadfile $(NBVAL) notebooks
 	MINIDL_CHECK_RAISES=1 $(OFFLINE) $(PYTEST) -n $(WORKERS) --dist loadfile $(NBVAL_RUN) solutions
 	$(OFFLINE) $(PYTEST) -n $(WORKERS) --dist loadfile $(NBVAL_RUN) exercises
 endif

@@ -8,7 +8,9 @@ A picture as SVG is compared by the words that come beside it, as nbval does wit
 decides about every coordinate.
 """
 import os
+import shutil
 import tempfile
+import weakref
 
 import nbval.kernel
 
@@ -17,14 +19,15 @@ class FileKernelManager(nbval.kernel.KernelManager):
     """A KernelManager whose sockets are files."""
 
     def __init__(self, **settings):
-        self.folder = tempfile.TemporaryDirectory(prefix="minidl-")
-        super().__init__(transport="ipc", ip=os.path.join(self.folder.name, "kernel"), **settings)
+        folder = tempfile.mkdtemp(prefix="minidl-")
+        self.tidy = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)    # at exit, if nobody asked
+        super().__init__(transport="ipc", ip=os.path.join(folder, "kernel"), **settings)
 
     def cleanup_resources(self, restart=False):
         """Remove the folder together with what the parent class made."""
         super().cleanup_resources(restart)
         if not restart:
-            self.folder.cleanup()
+            self.tidy()
 
 
 def pytest_itemcollected(item):
