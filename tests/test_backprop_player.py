@@ -240,6 +240,8 @@ def test_errors_say_what_to_do():
     x = leaf(1.0)
     for _ in range(501):
         x = x * 1.0
+    with pytest.raises(ArgumentError, match=r"expected a function.*\n.*'x \* w'\nTry: BackpropPlayer.of\(lambda"):
+        BackpropPlayer.of("x * w", x=2.0, w=3.0)
     with pytest.raises(ArgumentError, match="too long to be looked at"):
         play(x)
 

@@ -628,6 +628,20 @@ def test_an_answer_computes_inside_minidl(capsys):
     assert whose("expand") == "our expand" and not mine.active
 
 
+def test_an_answer_can_be_the_way_back_of_an_op(capsys):
+    answers.passed["09.3"] = max_pool_back = find("09.3").right
+    x = md.randn(2, 3, 6, 6, requires_grad=True)
+    md.nn.functional.max_pool2d(x, 2).square().sum().backward()
+    ours, x.grad = x.grad.clone(), None
+    with use("09.3"):
+        md.nn.functional.max_pool2d(x, 2).square().sum().backward()
+        assert whose("max_pool2d_unpool") == "your max_pool2d_unpool" and max_pool_back.__name__ == "max_pool_back"
+    assert x.grad.tolist() == ours.tolist() and x.grad.dtype == x.dtype and capsys.readouterr().err == ""
+    with use("09.3"):
+        md.nn.functional.max_pool2d(x, 3, padding=1).sum().backward()
+    assert "square windows without border and holes" in capsys.readouterr().err
+
+
 def test_what_has_not_passed_is_not_put_to_work(capsys):
     assert not use("01.2c").active
     assert "has not passed its check here yet; our expand goes on" in capsys.readouterr().out

@@ -251,6 +251,16 @@ def test_other_shapes_are_refused(function):
         function(np.zeros((3, 4)))
 
 
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_a_long_heading_over_few_maps_stays_in_the_picture(count):
+    name = "after the second convolution and relu"
+    figure = plots.feature_maps({name: np.ones((count, 4, 4))}).figure
+    figure.canvas.draw()                                    # a layout that finds no room would warn, which is an error
+    (heading,) = figure.axes[0].texts
+    assert heading.get_text().startswith(name) and heading.get_window_extent().x1 <= figure.bbox.x1
+    assert sum(bool(ax.images) for ax in figure.axes) == count
+
+
 def test_feature_maps_tell_every_layer():
     relu = np.stack([np.eye(2), np.zeros((2, 2)), 4 * np.eye(2)])
     shown = plots.feature_maps({"relu": md.tensor(relu[None]), "raw": relu - 1}, first=2)
@@ -261,7 +271,8 @@ def test_feature_maps_tell_every_layer():
 
 
 def test_feature_maps_at_or_above_zero_start_with_paper_and_others_are_centred():
-    above, signed = (ax.images[0] for ax in plots.feature_maps({"a": DIGITS[:1], "b": DIGITS[:1] - 9}).figure.axes)
+    figure = plots.feature_maps({"a": DIGITS[:1], "b": DIGITS[:1] - 9}).figure
+    above, signed = (ax.images[0] for ax in figure.axes if ax.images)
     assert above.get_clim() == (0, 19) and to_hex(above.cmap(0.0)) == picture.PAPER
     assert signed.get_clim() == (-10, 10) and min(signed.cmap(0.5)) > 0.99
 

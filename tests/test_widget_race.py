@@ -171,6 +171,14 @@ def test_reached_is_the_step_from_which_on_the_loss_stays_within_one_percent():
     assert last_rows(race)["heavy"]["reached"] == over[-1] + 1
 
 
+def test_a_touch_in_the_last_step_is_not_an_arrival():
+    settings = {"SGD": (optim.SGD, dict(lr=0.03))}
+    there = last_rows(OptimiserRace(settings, steps=60))["SGD"]["reached"]
+    assert 1 < there < 59
+    assert last_rows(OptimiserRace(settings, steps=there))["SGD"]["reached"] is None
+    assert last_rows(OptimiserRace(settings, steps=there + 1))["SGD"]["reached"] == there
+
+
 def test_sweep_finds_the_rate_that_trying_all_of_them_finds():
     race = OptimiserRace({"SGD": (optim.SGD, dict(lr=0.01))}, sweep=True)
     rates = [0.01 * 2.0**k for k in range(-4, 5)]

@@ -19,6 +19,8 @@ from ..errors import ArgumentError, ShapeError, message
 from ..tensor import Tensor
 from .picture import BROKEN, GRID, INK, LINES, NEGATIVE, PAPER, POSITIVE, Picture, canvas
 
+LETTER = 0.075                               # inches that a letter of 9 points takes, roughly
+
 
 def numbers(x):
     """A tensor, an array or nested lists as a NumPy array; booleans become 0 and 1."""
@@ -387,11 +389,12 @@ def feature_maps(activations, first=8):
     layers = activations if isinstance(activations, dict) else {"": activations}
     layers = {name: _channels(name, numbers(x)) for name, x in layers.items()}
     columns = min(first, max(map(len, layers.values())))
-    figure, axes = canvas(len(layers), columns, size=(0.85, 0.95))
-    for row, (name, x) in zip(axes, layers.items()):
-        _maps(row, x, columns)
-        heading = f"{name}   {' x '.join(map(str, x.shape))}".strip()      # it may stand over its neighbours
-        row[0].text(0, 1.03, heading, transform=row[0].transAxes, fontsize=9, va="bottom", in_layout=columns < 3)
+    headings = [f"{name}   {' x '.join(map(str, x.shape))}".strip() for name, x in layers.items()]
+    wide = math.ceil(max(map(len, headings)) * LETTER / 0.85)              # few maps leave room for a long heading
+    figure, axes = canvas(len(layers), max(columns, wide), size=(0.85, 0.95))
+    for row, heading, x in zip(axes, headings, layers.values()):
+        _maps(row, x, columns)                                             # a heading may stand over its neighbours
+        row[0].text(0, 1.03, heading, transform=row[0].transAxes, fontsize=9, va="bottom", in_layout=False)
     told = [_maps_told(name, x, columns) for name, x in layers.items()]
     return Picture(figure, f"Feature maps of one picture. {' '.join(told)}")
 
@@ -409,7 +412,7 @@ def _maps(row, x, columns):
     for ax in row:
         bare(ax, "x")
         ax.title.set_alpha(0)                         # not seen, but it holds the height of the heading free
-    for ax, plane in zip(row, x):
+    for ax, plane in zip(row, x[:columns]):
         if low < 0:
             signed(ax, plane, top)
         else:

@@ -62,6 +62,10 @@ class BackpropPlayer(Widget):
     @classmethod
     def of(cls, function, model=None, **inputs):
         """The player of a function: `BackpropPlayer.of(lambda x, w: x * w, x=2.0, w=3.0)`; see `play`."""
+        if not callable(function):
+            raise ArgumentError(message("play: expected a function of the inputs, or a loss.",
+                                        [("got", repr(function)[:60])],
+                                        "BackpropPlayer.of(lambda x, w: x * w, x=2.0, w=3.0)."))
         own = {name: inputs.pop(name) for name in (*cls.controls, "predict", "names") if name in inputs}
         tensors = {name: _tensor(x) for name, x in inputs.items()}
         with watch(model) as seen:

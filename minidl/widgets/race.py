@@ -484,11 +484,14 @@ def _made(name, kind, params, settings):
 
 
 def arrival(lane, lowest):
-    """The first step from which on a lane stays within 1 % of the start's height; None if there is none."""
+    """The first step from which on a lane stays within 1 % of the start's height; None if there is none.
+
+    A lane that gets there in its very last step has not stayed yet.
+    """
     bound = lowest + NEAR * (lane.losses[0] - lowest)
     above = [k for k, v in enumerate(lane.losses) if not v <= bound]
     first = above[-1] + 1 if above else 0
-    return first if first < len(lane.losses) and lane.diverged is None else None
+    return first if first < len(lane.losses) - 1 and lane.diverged is None else None
 
 
 def place_of(lane):
