@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from minidl.errors import ArgumentError
 from minidl.grading import all_exercises, sheets
+from minidl.grading.checking import class_seed
+from minidl.grading.exercise import PUBLIC_SEED
 from minidl.grading.sheets import exercise_of
 from minidl.judge.deadlines import (
     Attempt,
@@ -65,6 +67,9 @@ def test_the_whole_chapter_is_cut_to_itself(everything):
     for chapter in CHAPTERS:
         (path,) = folder.glob(f"{chapter}_*.ipynb")
         given, out = sheets.cells(sheets.sheet("exercises", chapter)), sheets.cells(path)
+        (own,) = [cell for cell in out if cell[0] == "class"]
+        out.remove(own)
+        assert own[2].endswith('os.environ["MINIDL_CLASS"] = "7b"')
         assert [cell[:2] for cell in out] == [cell[:2] for cell in given]
         assert [cell for cell in out if cell[1] == "code"] == [cell for cell in given if cell[1] == "code"]
 
@@ -106,6 +111,19 @@ def test_what_is_common_to_all_stays_and_what_speaks_of_others_goes():
                                    "check-10-2", "done", "see-progress"]
     assert "article" in ids("10", ["10.1d"]) and "yours-and-ours" not in ids("01", ["01.1a"])
     assert {"loops", "see-yours", "yours-intro"} & set(ids("02", ["02.1"])) == set()
+
+
+def test_a_class_has_visible_cases_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.delenv("MINIDL_CLASS", raising=False)
+    assert class_seed() == PUBLIC_SEED
+    seeds = set()
+    for name in ("7b", "7c", 'a "quoted" one'):
+        nb = cut(sheets.sheet("exercises", "01"), Assignment("one", {"01.1a": 2}, class_id=name))
+        (cell,) = [cell for cell in nb["cells"] if cell["id"] == "class"]
+        monkeypatch.setenv("MINIDL_CLASS", "")
+        exec("".join(cell["source"]), {})
+        seeds.add(class_seed())
+    assert len(seeds | {PUBLIC_SEED}) == 4
 
 
 def test_a_notebook_that_somebody_has_worked_in_is_not_released(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 `examine` does it and says nothing; `check` also shows the verdict and remembers it.
 """
+import hashlib
 import os
 import time
 from dataclasses import dataclass, field
@@ -46,11 +47,20 @@ def check(id, answer):
     With the environment variable MINIDL_CHECK_RAISES set, anything but "right" also raises AssertionError: other
     graders, which look for an exception, can then use the same cells.
     """
-    verdict = examine(id, answer)
+    verdict = examine(id, answer, class_seed())
     verdict.note = _remember(verdict, answer)
     show(verdict)
     if os.environ.get("MINIDL_CHECK_RAISES") and not verdict.right:
         raise AssertionError(verdict.text)
+
+
+def class_seed():
+    """The seed of the cases that `check` draws: the public one, or one for the class that MINIDL_CLASS names.
+
+    The notebooks of `minidl release --class` set it. It is no secret: what counts is drawn from other seeds.
+    """
+    name = os.environ.get("MINIDL_CLASS", "")
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") if name else PUBLIC_SEED
 
 
 def _remember(verdict, answer):

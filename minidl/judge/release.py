@@ -57,7 +57,7 @@ class Assignment:
         zone: in which time zone the class lives.
         late: what lateness costs.
         counts: which attempt counts: "best", "last" or "in-time"; `deadlines.which_counts` says more.
-        class_id: which class; the visible cases are drawn for it.
+        class_id: which class; the cases that its `check` shows are drawn for it.
         extensions: {student: a due date of their own, in UTC}.
         given: every code cell that was released.
     """
@@ -256,6 +256,8 @@ def cut(path, assignment: Assignment) -> dict:
                                     [("notebook", path)], "rename it, and run `make exercises` for a fresh one."))
     ids = [id for id in assignment.exercises if id[:2] == Path(path).name[:2]]
     cells = _chosen_cells(nb["cells"], ids)
+    if assignment.class_id:
+        cells.insert([cell["id"] for cell in cells].index("begin") + 1, _class_cell(assignment.class_id))
     total = f"{len(ids)} {_plural('check', len(ids))}, " + _worth(sum(assignment.exercises[id] for id in ids))
     total += f" · about {sum(find(id).minutes for id in ids)} minutes"
     for cell in cells:
@@ -340,6 +342,13 @@ def _chosen_cells(cells, ids):
                 piece.uses & gone for piece in pieces.cut(_text(cell)))
         kept += [cell] if now else []
     return kept[::-1]
+
+
+def _class_cell(class_id):
+    """The cell that tells `check` which class this is."""
+    source = f'import os\n\nos.environ["MINIDL_CLASS"] = {json.dumps(class_id)}'
+    return {"cell_type": "code", "execution_count": None, "id": "class", "metadata": {}, "outputs": [],
+            "source": source}
 
 
 def _exercise(cell_id):
