@@ -1,5 +1,8 @@
 """The example class: made, collected in three forms, graded as its table says."""
 import importlib.util
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,11 +11,12 @@ from minidl.grading import examine
 from minidl.judge.collecting import collect, marked_late
 from minidl.judge.deadlines import judge_lateness
 from minidl.judge.release import Assignment, assignment_file
+from minidl.judge.sandbox import best_level
 from minidl.judge.task import grade_one
 from tests.test_exercises import EXERCISES, leak
 
-spec = importlib.util.spec_from_file_location(
-    "examples_class_make", Path(__file__).resolve().parents[1] / "examples" / "class" / "make.py")
+ROOT = Path(__file__).resolve().parents[1]
+spec = importlib.util.spec_from_file_location("examples_class_make", ROOT / "examples" / "class" / "make.py")
 make = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(make)
 
@@ -94,6 +98,29 @@ def test_some_of_it_is_graded_as_expected(folder):
     few = {("student05", "01.4b"), ("student06", "04.1c"), ("student11", "01.1a"), ("student12", "01.1a"),
            ("student13", "09.1a")}
     graded_as_expected([(s, id) for s, id in tasks(collect(folder / "submitted")) if (s.student, id) in few])
+
+
+def commands():
+    """The judge's commands in the teacher's guide that need no other machine."""
+    text = (ROOT / "docs" / "teachers_guide.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    found = [shlex.split(line, comments=True) for line in text.splitlines() if line.startswith("    minidl ")]
+    return [words[1:] for words in found if "--cluster" not in words and words[1] != "doctor"]
+
+
+def test_the_guide_names_every_command():
+    assert {words[0] for words in commands()} == {"release", "grade", "report", "feedback", "export", "regrade"}
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_guide_run_as_written(tmp_path):
+    if best_level()[0] == "L0":
+        pytest.skip("no sandbox here, so grading is refused: " + best_level()[1])
+    make.main(tmp_path)
+    for words in commands():
+        done = subprocess.run([sys.executable, "-m", "minidl", *words], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, (words, done.stdout, done.stderr)
+    assert {"week2", "week2.assignment.toml", "grades.db", "report.svg", "feedback", "marks.csv", "moodle.csv",
+            "canvas.csv"} <= {path.name for path in tmp_path.iterdir()}
 
 
 @pytest.mark.slow
