@@ -291,7 +291,7 @@ def test_a_cluster_of_our_own_asks_for_keys():
             distributed.Client(address, security=stranger, timeout=1)
         for page in ("info/main/workers.html", "json/counts.json", "metrics", "health"):
             with pytest.raises(urllib.error.HTTPError, match="404"):
-                urllib.request.urlopen(f"http://127.0.0.1:{found._own.scheduler.http_server.port}/{page}", timeout=5)
+                urllib.request.urlopen(f"http://127.0.0.1:{found._own.scheduler.http_server.port}/{page}", timeout=60)
 
 
 @quiet
@@ -421,7 +421,7 @@ def test_ctrl_c_at_a_terminal_ends_workers_too_and_leaves_a_whole_gradebook(tmp_
     scene.wait_for(process, 5)
     workers = children(process.pid)
     os.killpg(process.pid, signal.SIGINT)                      # as a terminal does it: all of them
-    _, wrong = process.communicate(timeout=30)
+    _, wrong = process.communicate(timeout=120)
     assert b"KeyboardInterrupt" in wrong and b"spawn" not in wrong
     assert len(workers) == 2 and not any(map(psutil.pid_exists, workers))
     assert scene.book.integrity() == [] and 5 <= scene.rows() < 200 and scene.book.runs()[0].ended is None
