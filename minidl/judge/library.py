@@ -52,7 +52,7 @@ def _copy_minidl(target):
                 or name.startswith(".")}
 
     shutil.copytree(PACKAGE, target, ignore=left_out)
-    (target / "grading").mkdir()
+    (target / "grading" / "chapters").mkdir(parents=True)          # empty: a place to find other files from
     for name in KEPT:
         shutil.copy2(PACKAGE / "grading" / name, target / "grading" / name)
     (target / "grading" / "__init__.py").write_text(QUIET, encoding="utf-8")
