@@ -422,7 +422,7 @@ def test_ctrl_c_at_a_terminal_ends_workers_too_and_leaves_a_whole_gradebook(tmp_
     workers = children(process.pid)
     os.killpg(process.pid, signal.SIGINT)                      # as a terminal does it: all of them
     _, wrong = process.communicate(timeout=120)
-    assert b"KeyboardInterrupt" in wrong and b"spawn" not in wrong
+    assert b"KeyboardInterrupt" in wrong and b"SpawnProcess" not in wrong
     assert len(workers) == 2 and not any(map(psutil.pid_exists, workers))
     assert scene.book.integrity() == [] and 5 <= scene.rows() < 200 and scene.book.runs()[0].ended is None
 
