@@ -273,12 +273,14 @@ def bit_weights():
 def _(answer, values, marks):
     """What can be read in h after each step: 1, -1, or 0 for nothing clear."""
     w_ih, w_hh, b = (np.asarray(a, dtype=float) for a in answer())
-    h, c, read = np.zeros((1, 1)), np.zeros((1, 1)), []
+    h, c, read = np.zeros(1), np.zeros(1), []
     if (w_ih.shape, w_hh.shape, b.shape) != ((4, 2), (4, 1), (4,)):
         raise ValueError(f"the shapes are {w_ih.shape}, {w_hh.shape} and {b.shape}; expected (4, 2), (4, 1) and (4,)")
     for value, mark in zip(values, marks):
-        h, c = lstm_step(np.array([[value, mark]]), h, c, w_ih, w_hh, b)
-        read.append(float(np.sign(h[0, 0]) * (abs(h[0, 0]) > CLEAR)))
+        i, f, g, o = np.split(w_ih @ [value, mark] + w_hh @ h + b, 4)
+        c = c / (1 + np.exp(-f)) + np.tanh(g) / (1 + np.exp(-i))
+        h = np.tanh(c) / (1 + np.exp(-o))
+        read.append(float(np.sign(h[0]) * (abs(h[0]) > CLEAR)))
     return {"read after each step": np.array(read)}
 
 
