@@ -17,7 +17,7 @@ NBVAL_RUN := $(subst --nbval ,--nbval-lax ,$(NBVAL))
 
 .DEFAULT_GOAL := help
 .PHONY: help lab test check check-style check-types check-layers check-notebooks check-exercises \
-        test-unit test-doctests test-notebooks test-browser test-long notebooks exercises bench clean
+        test-unit test-doctests test-notebooks test-browser test-judge test-long notebooks exercises bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -70,6 +70,12 @@ test-browser: export OMP_NUM_THREADS ?= 1
 test-browser: export MINIDL_PROGRESS := off
 test-browser: .venv/.browser  ## the widgets in JupyterLab and in a page, in a real browser (SHOTS=folder keeps pictures)
 	$(PY) tools/chromium.py $(OFFLINE) $(PYTEST) -m browser -n $(WORKERS) --dist loadfile $(ARGS) tests/browser
+
+# Not cut off from the network by us: in such a namespace no other can be made, and the boxes have none anyway.
+test-judge: export OMP_NUM_THREADS ?= 1
+test-judge: .venv/.test  ## the judge under attack: the battery, in the strongest box that can be had here
+	$(PY) tools/bubblewrap.py $(PYTEST) -m "not slow" -n $(WORKERS) $(ARGS) tests/test_judge_battery.py \
+	    tests/test_judge_sandbox.py tests/test_judge_proof.py
 
 test-long: .venv/.test  ## the tests marked slow
 	$(OFFLINE) $(PYTEST) -m slow $(ARGS)

@@ -309,6 +309,11 @@ def test_honest_forms_are_the_same(got, expected):
     assert difference(got, expected) is None
 
 
+def test_text_among_numbers_is_no_array():
+    """NumPy would give each of the short texts the room of the long one: 400 GB."""
+    assert difference(["x" * 10**6] + ["y"] * 10**5, np.zeros(3)).startswith("expected numbers, got [")
+
+
 @pytest.mark.parametrize(("got", "expected", "said"), [
     (np.ones((2, 1)), np.ones(2), "the shape is (2, 1), expected (2,)"),
     ([1.0], 1.0, "the shape is (1,), expected ()"),

@@ -77,6 +77,16 @@ def test_other_honest_solutions_are_right(exercise, seed):
         assert judged(exercise, variant, seed).verdict == "ok"
 
 
+@pytest.mark.parametrize("value", [[[]] * 100_000, list(range(100_000)), {k: [[0] * 600] for k in range(3)},
+                                   ["x" * 10**6] + ["y"] * 100_000], ids=["lists", "numbers", "dict", "texts"])
+def test_what_is_far_larger_than_it_should_be_is_not_compared(value, monkeypatch):
+    """Comparing, with a dozen mistakes for a dozen cases, would take the judge far longer than sending it took."""
+    monkeypatch.setattr("minidl.judge.task.difference", lambda *args: pytest.fail("compared"))
+    monkeypatch.setattr("minidl.grading.exercise.Exercise.fault", lambda *args: pytest.fail("compared"))
+    row = judged(find("09.1b"), lambda layers: value)
+    assert (row.verdict, row.message) == ("wrong", "The answer is far larger than it should be.")
+
+
 # --- the same in a process --------------------------------------------------------------------------------------------
 
 

@@ -103,6 +103,14 @@ def test_too_deep_or_without_end_is_too_much():
             next(packed({}, MOST, value=value))
 
 
+@pytest.mark.parametrize("value", [dict.fromkeys(range(2001), 0), {tuple(range(9)): 0}, {((1,),): 0}, {str: 0}],
+                         ids=["many", "long", "nested", "class"])
+def test_keys_are_few_and_short(value):
+    """Keys can be chosen to have one hash, and then a dict of them takes time by the square."""
+    with pytest.raises(TooLarge):
+        next(packed({}, MOST, value=value))
+
+
 # --- a reader believes nothing ----------------------------------------------------------------------------------------
 
 
@@ -129,8 +137,10 @@ def message(value, *payloads):
     message({"array": [["a", "<f8"], [1]]}, b"x" * 8), message({"array": ["<f8"]}), message({"array": None}),
     message({"scalar": ["<f8", [1]]}, b"x" * 8), message({"pickle": "x"}), message({}), message({"a": 1, "b": 2}),
     message({"tuple": 3}), message({"dict": [[1]]}), message({"dict": [[[1], 2]]}), message({"dict": {"a": 1}}),
-    message(eval("[" * 60 + "]" * 60)), message([[]] * 300_000)],
-    ids=range(38))
+    message(eval("[" * 60 + "]" * 60)), message([[]] * 300_000), message({"dict": [[k, 0] for k in range(2001)]}),
+    message([{"dict": [[k, 0] for k in range(1001)]}] * 2), message({"dict": [[{"tuple": [1] * 9}, 0]]}),
+    message({"dict": [[{"tuple": [{"tuple": [1]}]}, 0]]})],
+    ids=range(42))
 def test_bytes_that_are_no_message_are_refused(data):
     with pytest.raises(Broken):
         received(data, MOST)

@@ -52,13 +52,18 @@ def plain(x):
 
 def as_numbers(x):
     """`x` as an array of numbers, None if it is none: text, ragged, or something else."""
-    if isinstance(x, (str, bytes, dict, type(None))):
+    if isinstance(x, (str, bytes, dict, type(None))) or _holds_text(x):
         return None
     try:
         array = np.asarray(x)
     except (ValueError, TypeError):
         return None
     return array if array.dtype.kind in "biufc" else None
+
+
+def _holds_text(x):
+    """Whether text is in a list: NumPy would give every entry the room of the longest."""
+    return isinstance(x, list) and any(isinstance(part, str) or _holds_text(part) for part in x)
 
 
 def precision(x):

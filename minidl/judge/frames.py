@@ -25,6 +25,7 @@ MESSAGE, DATA = b"MESG", b"DATA"
 MOST_TEXT = 4 * 2**20                # bytes of JSON in one message; Python needs many times as much to hold it
 MOST_NODES, MOST_DEPTH, MOST_ARRAYS = 200_000, 40, 20_000
 MOST_DIGITS = 1000                   # of a whole number
+MOST_KEYS, LONGEST_KEY = 2000, 8     # of all dicts in a message: keys of one hash cost their number squared
 NUMBERS = "biufc"                    # kinds of dtype: truth values, whole numbers, floats, complex numbers
 DTYPE = re.compile(r"[<>|][biufc](1|2|4|8|12|16|24|32)")
 PLAIN = (type(None), bool, int, float, str)
@@ -60,6 +61,13 @@ class Other:
 # --- values -> trees --------------------------------------------------------------------------------------------------
 
 
+def is_key(x):
+    """Whether something may be the key of a dict: text, a number, None, or a short tuple of these."""
+    if isinstance(x, tuple):
+        return len(x) <= LONGEST_KEY and not any(isinstance(part, tuple) or not is_key(part) for part in x)
+    return type(x) in PLAIN or (isinstance(x, np.generic) and x.dtype.kind in NUMBERS)
+
+
 class Packer:
     """Turns values into trees for JSON, and collects their arrays.
 
@@ -71,7 +79,7 @@ class Packer:
     """
 
     def __init__(self, most):
-        self.left, self.nodes, self.arrays = most, MOST_NODES, []
+        self.left, self.nodes, self.keys, self.arrays = most, MOST_NODES, MOST_KEYS, []
 
     def tree(self, x, depth=0):
         """The tree of a value.
@@ -85,11 +93,17 @@ class Packer:
         if type(x) in PLAIN:
             return self._simple(x)
         if isinstance(x, dict):
-            return {"dict": [[self.tree(key, depth + 1), self.tree(value, depth + 1)] for key, value in x.items()]}
+            return {"dict": [[self._key(key, depth + 1), self.tree(value, depth + 1)] for key, value in x.items()]}
         if isinstance(x, (list, tuple, range, map, zip, collections.abc.Generator)):
             items = [self.tree(value, depth + 1) for value in x]
             return {"tuple": items} if isinstance(x, tuple) else items
         return self._numbers(_as_array(x), x, depth)
+
+    def _key(self, x, depth):
+        self.keys -= 1
+        if self.keys < 0 or not is_key(x):
+            raise TooLarge(f"more than {MOST_KEYS} keys, or one that is no number, text or short tuple of these")
+        return self.tree(x, depth)
 
     def _simple(self, x):
         if isinstance(x, int) and x.bit_length() > 3 * MOST_DIGITS:
@@ -192,7 +206,7 @@ class _Reader:
     """Builds values from trees; the frames of their arrays are read when the tree comes to them."""
 
     def __init__(self, take, most):
-        self.take, self.left, self.nodes = take, most, MOST_NODES
+        self.take, self.left, self.nodes, self.keys = take, most, MOST_NODES, MOST_KEYS
 
     def value(self, tree, depth=0):
         self.nodes -= 1
@@ -214,11 +228,14 @@ class _Reader:
         return tuple(self.value(part, depth) for part in _listed(what))
 
     def _dict(self, what, depth):
-        pairs = [_listed(pair, 2) for pair in _listed(what)]
-        try:
-            return {self.value(key, depth): self.value(value, depth) for key, value in pairs}
-        except TypeError:
-            raise Broken("a key that cannot be one") from None
+        self.keys -= len(_listed(what))
+        if self.keys < 0:
+            raise Broken("more keys than this protocol allows")
+        return {self._key(key, depth): self.value(value, depth) for key, value in (_listed(pair, 2) for pair in what)}
+
+    def _key(self, tree, depth):
+        key = self.value(tree, depth)
+        return key if is_key(key) else _refuse()
 
     def _other(self, what, depth):
         return Other(str(what)[:80])

@@ -6,11 +6,14 @@ named in the words of the exercise's author, and nothing of a hidden case is eve
 """
 import contextlib
 import hashlib
+import math
 import threading
 import time
 import warnings
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+
+import numpy as np
 
 from ..grading.checking import Outcome, attempt
 from ..grading.compare import difference, plain
@@ -23,6 +26,7 @@ from .talk import Ended, Talk
 
 BOOT = "from seat.judge.student import main; main()"
 COMMON = {"builtins.Exception", "builtins.BaseException", "builtins.object"}
+MANY = 1000                          # parts that any answer may have
 RIGHT, BLANK = "Right.", "Not attempted."
 MESSAGES = {
     "timeout": "It took too long.",
@@ -161,7 +165,7 @@ def _all_cases(talk, hidden, answers):
     for k, case in enumerate(hidden.cases):
         left = seconds if end is None else min(seconds, end - time.monotonic())
         try:
-            answers.append(_answered(talk, max(left, 0.0), case))
+            answers.append(hidden.sized(k, _answered(talk, max(left, 0.0), case)))
         except Ended:
             if end is None:
                 raise
@@ -236,6 +240,14 @@ class Hidden:
             self._mistakes[m, k] = self._ours(self.exercise.mistakes[m].wrong, k)
         return self._mistakes[m, k]
 
+    def sized(self, k, answer):
+        """The answer to a case; "large" in its place if it has many times the parts that are due.
+
+        To compare takes as long as to send, and there are a dozen mistakes to compare with.
+        """
+        most = MANY + 10 * parts(self.expected[k].value)
+        return Answer("large") if answer.kind == "value" and parts(answer.value, most) > most else answer
+
     def share(self, passed):
         """The share of the points that so many right cases earn: all or nothing, if the exercise says no other."""
         return passed / len(self.cases) if self.exercise.divisible or passed == len(self.cases) else 0.0
@@ -308,6 +320,20 @@ def quiet():
 def hidden_of(exercise_id: str, seed: int) -> Hidden:
     """The hidden cases of an exercise in a run, made once for this process."""
     return Hidden(find(exercise_id), seed)
+
+
+def parts(x, most=math.inf):
+    """How many values lists and dicts hold, an array's numbers each; counted no further than `most`."""
+    if isinstance(x, dict):
+        x = list(x.values())
+    if not isinstance(x, list):
+        return x.size if isinstance(x, np.ndarray) and most == math.inf else 1
+    count = len(x)
+    for part in x:
+        if count > most:
+            break
+        count += parts(part, most) if isinstance(part, (list, dict)) else 0
+    return count
 
 
 def names_of(error):
