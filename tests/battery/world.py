@@ -292,7 +292,7 @@ def _told(world, assignment):
             yield "characters that cannot be seen"
     for text in pages:
         body = text.split("<body>")[1]
-        if re.search(r"<(script|img|svg|iframe|a|style|link|meta|object|form)\b|\son\w+=[^&]", body, re.I):
+        if re.search(r"<(script|img|svg|iframe|a|style|link|meta|object|form)\b|<[^>]*\son\w+\s*=", body, re.I):
             yield "a page with markup of a student"
     for text in tables:
         cells = [cell for line in csv.reader(io.StringIO(text.removeprefix("\ufeff"))) for cell in line]
