@@ -374,8 +374,8 @@ def _(answer, model, frozen_before, layers, seed):
     manual_seed(seed)
     model, rng = MODELS[model](), np.random.default_rng(seed)
     x, y = tensor(rng.standard_normal((8, 3)).astype(np.float32)), tensor(rng.integers(0, 2, 8))
-    for path, p in model.named_parameters():
-        p.requires_grad_(path.split(".")[0] not in frozen_before)
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(name.split(".")[0] not in frozen_before)
     F.cross_entropy(model(x), y).backward()
     before = {name: value.numpy().copy() for name, value in model.state_dict().items()}
     answer(model, list(layers))

@@ -485,7 +485,7 @@ evidence = Exercise(
         "For each letter take the smallest of the three errors, and set it against the error of the untouched cell "
         "plus the margin."))
 
-LEVELS, MARGIN = (0.0, 0.5, 1.0), 0.1
+LEVELS, MARGIN = tuple(np.linspace(0, 1, 3)), 0.1
 OPEN, SHUT, COPY = (0, 0, 10), (0, 0, -10), (2, 0, 0)
 CELLS = {                                             # what each cell is for, and the rows it was built with
     "keeps the marked value": {},
