@@ -157,8 +157,8 @@ def _not_run(row, said):
 def _all_cases(talk, hidden, answers):
     """Ask for every case, and add what came of it to `answers`; after a blank there is no need to go on.
 
-    The time limit counts for each case; after the first fault, for all that remain together. What still comes then
-    only serves to name the mistake.
+    The time limit counts for each case. What still comes after the first fault only serves to name the mistake: for
+    that there is as much time as the reference takes for everything, several times over, and never more than the limit.
     """
     seconds = talk.limits.seconds or hidden.exercise.seconds
     end = None
@@ -173,7 +173,7 @@ def _all_cases(talk, hidden, answers):
         if answers[-1].kind == "blank":
             return
         if end is None and hidden.fault(k, answers[-1]) is not None:
-            end = time.monotonic() + seconds
+            end = time.monotonic() + min(seconds, hidden.patience)
 
 
 def _answered(talk, seconds, case):
@@ -220,12 +220,15 @@ class Hidden:
     Attributes:
         exercise, cases: the exercise, and its cases.
         expected: what comes of the reference.
+        patience: seconds that may go into finding a mistake's name, after the first fault.
     """
 
     def __init__(self, exercise: Exercise, seed: int):
         self.exercise = exercise
         self.cases = exercise.make_cases(cases_seed(seed, exercise.id))
+        began = time.monotonic()
         self.expected = [self._ours(exercise.right, k) for k in range(len(self.cases))]
+        self.patience = 0.75 + 5 * (time.monotonic() - began)
         if any(one.kind not in ("value", "raised") for one in self.expected):
             raise RuntimeError(f"{exercise.id}: the reference has no answer to a case")
         self._mistakes: dict[tuple[int, int], Outcome] = {}
