@@ -9,6 +9,11 @@ PYTEST := $(PY) -m pytest
 OFFLINE := $(PY) tools/offline.py
 WORKERS ?= 2
 
+UNIT    := -p xdist.plugin -n $(WORKERS) --ignore=tests/browser
+
+# Rewritten tests and compiled modules are kept: without that, each of some hundred processes compiles its own.
+unexport PYTHONDONTWRITEBYTECODE
+
 LESSONS := $(wildcard notebooks/*.ipynb)
 NBVAL   := -p tests.nbval_ipc --nbval --nbval-current-env --nbval-cell-timeout=300 \
            --nbval-sanitize-with tests/nbval_sanitize.cfg
@@ -17,7 +22,8 @@ NBVAL_RUN := $(subst --nbval ,--nbval-lax ,$(NBVAL))
 
 .DEFAULT_GOAL := help
 .PHONY: help lab test check check-style check-types check-layers check-notebooks check-exercises \
-        test-unit test-doctests test-notebooks test-browser test-judge test-long notebooks exercises bench clean
+        test-unit test-more test-doctests test-notebooks test-browser test-judge test-long notebooks exercises bench \
+        clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -45,9 +51,15 @@ check-exercises: .venv/.test  ## whether exercises/ is what solutions/ gives
 	$(PY) tools/make_exercises.py --check
 
 # The workers fill the cores already; threads inside the matrix products would only get in each other's way.
-test-unit: export OMP_NUM_THREADS ?= 1
+# A plugin that nobody named would be read by each worker: nbval and what it brings take as long as 2,000 tests.
+# A file's tests stay together: they share what was computed or compiled once (ARGS="--dist load" spreads one file).
+test-unit test-more: export OMP_NUM_THREADS ?= 1
+test-unit test-more: export PYTEST_DISABLE_PLUGIN_AUTOLOAD := 1
 test-unit: .venv/.test  ## the unit tests (ARGS="-k conv2d" for some of them)
-	$(OFFLINE) $(PYTEST) -n $(WORKERS) $(ARGS)
+	$(OFFLINE) $(PYTEST) $(UNIT) --dist loadfile $(ARGS)
+
+test-more: .venv/.test  ## the rest of the large grids and of the random programs, of which test-unit takes a sample
+	$(OFFLINE) $(PYTEST) $(UNIT) -m more $(ARGS)
 
 test-doctests: .venv/.test  ## the examples in the docstrings
 	$(OFFLINE) $(PYTEST) --doctest-modules minidl --ignore=minidl/kernels/numba_kernels.py

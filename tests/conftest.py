@@ -1,8 +1,13 @@
 """What every test gets: the same random numbers each time, and the recording switched on."""
+import sys
+
 import numpy as np
 import pytest
 
 import minidl as md
+
+# nbformat's jsonschema would read a grammar of web addresses for seconds, in every worker; no schema here asks for one.
+sys.modules.setdefault("rfc3987_syntax", None)
 
 try:
     from hypothesis import settings

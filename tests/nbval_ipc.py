@@ -9,10 +9,13 @@ decides about every coordinate.
 """
 import os
 import shutil
+import sys
 import tempfile
 import weakref
 
-import nbval.kernel
+sys.modules.setdefault("rfc3987_syntax", None)          # see conftest.py
+
+import nbval.kernel  # noqa: E402
 
 
 class FileKernelManager(nbval.kernel.KernelManager):

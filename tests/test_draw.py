@@ -565,8 +565,9 @@ def test_a_png_is_saved(tmp_path):
     assert (tmp_path / "g.png").read_bytes().startswith(b"\x89PNG")
 
 
-@every_drawing
-@pytest.mark.parametrize("theme", [None, "dark"])
+@pytest.mark.parametrize(("name", "theme"), [
+    pytest.param(name, theme, marks=[pytest.mark.more] if theme and k else [])
+    for k, name in enumerate(DRAWINGS) for theme in (None, "dark")])
 def test_without_dot_a_png_is_the_picture_of_the_svg(name, theme, tmp_path, monkeypatch):
     image = pytest.importorskip("matplotlib.image")
     monkeypatch.setattr(dot_module.shutil, "which", lambda program: None)

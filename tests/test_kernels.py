@@ -81,8 +81,11 @@ def eager_to_share(two_threads, monkeypatch):
     monkeypatch.setattr(numba_kernels, "LARGE", 0)
 
 
-@samples
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+# A scan takes numba seconds for each dtype: by default only for the one that the tests below ask for, too.
+@pytest.mark.parametrize(("base", "dtype"), [
+    pytest.param(base, dtype, marks=[pytest.mark.more] if more else [], id=f"{base}-{np.dtype(dtype)}")
+    for base in TABLE if base.name in OVERRIDDEN
+    for dtype, more in [(np.float32, "scan" in base.name), (np.float64, False)]])
 def test_kernels_compute_what_numpy_computes(base, dtype, eager_to_share, numba):
     for variant in base.variants():
         found = value_and_gradients(variant, dtype)
@@ -201,8 +204,11 @@ def losses(make, wrapped, dtype, optimizer):
     return found + [p.detach().numpy().copy() for p in model.parameters()]
 
 
-@pytest.mark.parametrize("make", [mlp, cnn, lstm, gru])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("make", "dtype"), [
+    pytest.param(make, dtype, marks=[pytest.mark.more] if more else [], id=f"{make.__name__}-{np.dtype(dtype)}")
+    for make, dtype, more in [(mlp, np.float32, False), (cnn, np.float32, False), (mlp, np.float64, True),
+                              (cnn, np.float64, True), (lstm, np.float32, True), (lstm, np.float64, False),
+                              (gru, np.float32, True), (gru, np.float64, False)]])
 @pytest.mark.parametrize("optimizer", [lambda p: md.optim.SGD(p, lr=0.1, momentum=0.9), lambda p: md.optim.Adam(p)],
                          ids=["SGD", "Adam"])
 def test_three_steps_compiled_with_numba_are_the_eager_ones(make, dtype, optimizer, numba):
@@ -278,8 +284,9 @@ def outputs(function, *inputs):
     return [y.numpy() for y in (found if isinstance(found, tuple) else (found,))]
 
 
-@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("function", "dtype"), [
+    pytest.param(function, dtype, marks=[pytest.mark.more] if more else [], id=f"{function.__name__}-{np.dtype(dtype)}")
+    for k, function in enumerate(FUNCTIONS) for dtype, more in [(np.float32, False), (np.float64, k % 4)]])
 @pytest.mark.parametrize("shape", [(3, 4), (30, 41), (0, 4)], ids=str)
 def test_loops_compute_what_the_steps_compute(function, dtype, shape, numba):
     inputs = arrays(shape, dtype)

@@ -4,14 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from minidl.grading import all_exercises, sheets
 
-pytest.importorskip("nbgrader")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not find_spec("nbgrader"), reason="needs nbgrader")]
 
 ROOT = Path(__file__).resolve().parents[1]
 SHEETS = sorted(path.name for path in (ROOT / "solutions").glob("*.ipynb"))

@@ -59,7 +59,7 @@ def found(tmp_path_factory):
     command = [sys.executable, "tools/offline.py", sys.executable, "tools/odd_place.py", sys.executable, "-m", "pytest",
                *settings.replace("\\\n", " ").split(), "-q", "-rf", "notebooks"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, encoding="utf-8",
-                          env={**os.environ, "OMP_NUM_THREADS": "1"})
+                          env={**os.environ, "OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": ""})
     failed = re.findall(r"^FAILED notebooks/(\w+)\.ipynb::Cell (\d)", done.stdout, re.M)
     assert sum(map(int, re.findall(r"(\d+) (?:passed|failed)\b", done.stdout))) == 3 * len(BREAKS), done.stdout
     return {name: tuple({"0": 1, "1": "between", "2": 2}[cell] for lesson, cell in failed if lesson == name)

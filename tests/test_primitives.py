@@ -67,8 +67,9 @@ def test_gradient_equals_central_differences(base):
 
 @differentiable
 def test_gradient_of_the_gradient_equals_central_differences(base):
+    images = ["channels last"] if base.op.__module__.endswith((".conv", ".pool")) else []
     for variant in base.variants():
-        if variant.variant in ("plain", "broadcast", "without axes", "empty", "channels last"):
+        if variant.variant in ["plain", "broadcast", "without axes", "empty", *images]:
             assert check(variant, second_order=True), variant.variant
 
 

@@ -6,12 +6,13 @@ import minidl as md
 from minidl import nn
 from minidl.nn import functional as F
 
-torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
 
 @pytest.fixture(autouse=True)
 def _their_seed():
+    global torch                      # only here: a worker that gets none of these tests need not wait for its import
+    torch = pytest.importorskip("torch")
     torch.manual_seed(0)
 
 

@@ -153,12 +153,13 @@ def test_a_change_through_numpy_cannot_be_seen_unless_it_is_told():
 # ---------------------------------------------------------------------- memory
 @contextlib.contextmanager
 def collector_off():
-    gc.collect()
+    gc.freeze()                                           # what is there already is not looked at again and again
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
+        gc.unfreeze()
 
 
 def objects_left_behind(step, steps):
