@@ -81,11 +81,8 @@ def eager_to_share(two_threads, monkeypatch):
     monkeypatch.setattr(numba_kernels, "LARGE", 0)
 
 
-# A scan takes numba seconds for each dtype: by default only for the one that the tests below ask for, too.
-@pytest.mark.parametrize(("base", "dtype"), [
-    pytest.param(base, dtype, marks=[pytest.mark.more] if more else [], id=f"{base}-{np.dtype(dtype)}")
-    for base in TABLE if base.name in OVERRIDDEN
-    for dtype, more in [(np.float32, "scan" in base.name), (np.float64, False)]])
+@samples
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_kernels_compute_what_numpy_computes(base, dtype, eager_to_share, numba):
     for variant in base.variants():
         found = value_and_gradients(variant, dtype)
@@ -207,8 +204,8 @@ def losses(make, wrapped, dtype, optimizer):
 @pytest.mark.parametrize(("make", "dtype"), [
     pytest.param(make, dtype, marks=[pytest.mark.more] if more else [], id=f"{make.__name__}-{np.dtype(dtype)}")
     for make, dtype, more in [(mlp, np.float32, False), (cnn, np.float32, False), (mlp, np.float64, True),
-                              (cnn, np.float64, True), (lstm, np.float32, True), (lstm, np.float64, False),
-                              (gru, np.float32, True), (gru, np.float64, False)]])
+                              (cnn, np.float64, True), (lstm, np.float32, False), (lstm, np.float64, True),
+                              (gru, np.float32, False), (gru, np.float64, True)]])
 @pytest.mark.parametrize("optimizer", [lambda p: md.optim.SGD(p, lr=0.1, momentum=0.9), lambda p: md.optim.Adam(p)],
                          ids=["SGD", "Adam"])
 def test_three_steps_compiled_with_numba_are_the_eager_ones(make, dtype, optimizer, numba):
