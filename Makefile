@@ -87,7 +87,7 @@ test-browser: .venv/.browser  ## the widgets in JupyterLab and in a page, in a r
 test-judge: export OMP_NUM_THREADS ?= 1
 test-judge: .venv/.test  ## the judge under attack: the battery, in the strongest box that can be had here
 	$(PY) tools/bubblewrap.py $(PYTEST) -m "not slow" -n $(WORKERS) $(ARGS) tests/test_judge_battery.py \
-	    tests/test_judge_sandbox.py tests/test_judge_proof.py
+	    tests/test_judge_sandbox.py tests/test_judge_proof.py tests/test_judge_gradebook.py
 
 test-long: .venv/.test  ## the tests marked slow
 	$(OFFLINE) $(PYTEST) -m slow $(ARGS)

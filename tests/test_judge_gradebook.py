@@ -47,7 +47,10 @@ def server(tmp_path_factory):
         if not shutil.which("runuser"):
             pytest.skip("PostgreSQL refuses root, and there is no runuser")
         user, as_user = "nobody", ["runuser", "-u", "nobody", "--"]
-        shutil.chown(folder, user)
+        try:
+            shutil.chown(folder, user)
+        except OSError:                               # as in the namespace that cuts the network off
+            pytest.skip("PostgreSQL refuses root, and files cannot be given to another user here (make test-judge)")
     data = folder / "data"
     subprocess.run([*as_user, place / "initdb", "-D", data, "-U", "teacher", "-A", "trust", "-E", "UTF8", "--no-sync"],
                    check=True, capture_output=True, cwd="/")
