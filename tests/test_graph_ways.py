@@ -80,7 +80,7 @@ def ways(function, arrays, params, restart, path):
 
 # ---------------------------------------------------------------------- layers
 # By default float32 meets every fifth layer (the tolerance differs, hardly the way), and evaluation those that know it.
-MODAL = re.compile("Dropout|BatchNorm|InstanceNorm|LSTM|MultiheadAttention|TransformerEncoderLayer")
+MODAL = re.compile("Dropout|BatchNorm|InstanceNorm|LSTM|MultiheadAttention|Transformer")
 GRID = [pytest.param(name, dtype, training, id=f"{name}-{np.dtype(dtype)}-{'training' if training else 'evaluation'}",
                      marks=[pytest.mark.more] if more else [])
         for k, name in enumerate(LAYERS) for dtype in (np.float64, np.float32) for training in (True, False)
