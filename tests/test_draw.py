@@ -566,7 +566,7 @@ def test_a_png_is_saved(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "theme"), [
-    pytest.param(name, theme, marks=[pytest.mark.more] if theme and k else [])
+    pytest.param(name, theme, marks=[pytest.mark.more] if theme and k or k % 3 else [])
     for k, name in enumerate(DRAWINGS) for theme in (None, "dark")])
 def test_without_dot_a_png_is_the_picture_of_the_svg(name, theme, tmp_path, monkeypatch):
     image = pytest.importorskip("matplotlib.image")

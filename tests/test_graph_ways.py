@@ -130,7 +130,7 @@ def check(seed, path):
     return "right"
 
 
-STARTS = [k if k < 200 else pytest.param(k, marks=pytest.mark.more) for k in range(0, 1000, 50)]
+STARTS = [k if k < 100 else pytest.param(k, marks=pytest.mark.more) for k in range(0, 1000, 50)]
 
 
 @pytest.mark.parametrize("start", STARTS)

@@ -349,7 +349,7 @@ def check_second_order(seed, leaves, rng, constant):
     assert error < 1e-5, f"seed {seed}: the second derivative is wrong by {error:.2g}"
 
 
-STARTS = [k if k < 2000 else pytest.param(k, marks=pytest.mark.more) for k in range(0, 10_000, 250)]
+STARTS = [k if k < 1000 else pytest.param(k, marks=pytest.mark.more) for k in range(0, 10_000, 250)]
 
 
 @pytest.mark.parametrize("start", STARTS)
