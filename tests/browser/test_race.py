@@ -12,7 +12,7 @@ PATHS = "[...document.querySelectorAll('.md-race svg:first-child .md-lane')].map
 
 
 def race(**controls):
-    return OptimiserRace({"SGD": (optim.SGD, dict(lr=0.08)), "Adam": (optim.Adam, dict(lr=0.2))}, steps=12, **controls)
+    return OptimiserRace({"SGD": (optim.SGD, dict(lr=0.08)), "Adam": (optim.Adam, dict(lr=0.2))}, steps=14, **controls)
 
 
 def test_paths_grow_with_the_steps_and_shrink_on_the_way_back(browser):
