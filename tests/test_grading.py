@@ -419,6 +419,39 @@ def test_what_is_in_time_is_left_alone(make):
         pass
 
 
+@pytest.mark.parametrize("work", ["pass", "time.sleep(0.3)", "spin()"])
+def test_a_limit_in_a_thread_leaves_nothing_behind(work):
+    """In a process of its own: what was left behind once made Python hang under a debugger's hook."""
+    code = f"""
+import sys, threading, time
+from minidl.grading.limit import TooSlow, time_limit
+
+def spin():
+    while True:
+        pass
+
+def limited():
+    for _ in range(3):
+        try:
+            with time_limit(0.1):
+                {work}
+            heard = False
+        except TooSlow:
+            heard = True
+        assert heard == ({work!r} != "pass")
+
+thread = threading.Thread(target=limited)
+thread.start()
+thread.join()
+sys.settrace(lambda *_: None)
+assert (lambda x: x + 1)(1) == 2
+sys.settrace(None)
+print("whole")
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.stdout == "whole\n", run.stderr
+
+
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 

@@ -42,14 +42,13 @@ def _by_signal(seconds):
 
 @contextlib.contextmanager
 def _by_thread(seconds):
-    thread, lock, done = ctypes.c_ulong(threading.get_ident()), threading.Lock(), threading.Event()
+    thread, done, sent = threading.get_ident(), threading.Event(), []
 
     def watch():
         wait = seconds
         while not done.wait(wait):
-            with lock:
-                if not done.is_set():
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(TooSlow))
+            sent.append(1)
+            _interrupt(thread)
             wait = AGAIN
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -57,7 +56,24 @@ def _by_thread(seconds):
     try:
         yield
     finally:
-        done.set()
-        with lock:                       # one that is on its way, and not heard yet, is called back
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, None)
-        watcher.join()
+        while True:
+            try:
+                done.set()
+                watcher.join()
+                if not sent:
+                    break
+                sent.clear()
+                _interrupt(thread)       # takes the place of one that is on its way; then wait until it is heard
+                while True:
+                    pass
+            except TooSlow:
+                pass
+
+
+def _interrupt(thread):
+    """Have Python raise TooSlow in that thread, between two steps of its code.
+
+    It must be heard. To call it back, with NULL for the exception, leaves Python believing for ever that there is
+    something to hear: 3.11 is slower from then on, and hangs under sys.settrace (a debugger, split_screen).
+    """
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(TooSlow))
