@@ -9,13 +9,15 @@ PYTEST := $(PY) -m pytest
 OFFLINE := $(PY) tools/offline.py
 WORKERS ?= 2
 
-UNIT    := -p xdist.plugin -n $(WORKERS) --ignore=tests/browser
+# A test that hangs fails by its name, and its worker is not replaced: a new one would begin with the same test.
+LIMIT   := --timeout=400 --timeout-method=thread --max-worker-restart=0
+UNIT    := -p xdist.plugin -n $(WORKERS) -p pytest_timeout $(LIMIT) --ignore=tests/browser
 
 # Rewritten tests and compiled modules are kept: without that, each of some hundred processes compiles its own.
 unexport PYTHONDONTWRITEBYTECODE
 
 LESSONS := $(wildcard notebooks/*.ipynb)
-NBVAL   := -p tests.nbval_ipc --nbval --nbval-current-env --nbval-cell-timeout=300 \
+NBVAL   := $(LIMIT) -p tests.nbval_ipc --nbval --nbval-current-env --nbval-cell-timeout=300 \
            --nbval-sanitize-with tests/nbval_sanitize.cfg
 
 NBVAL_RUN := $(subst --nbval ,--nbval-lax ,$(NBVAL))
@@ -62,7 +64,7 @@ test-more: .venv/.test  ## the rest of the large grids and of the random program
 	$(OFFLINE) $(PYTEST) $(UNIT) -m more $(ARGS)
 
 test-doctests: .venv/.test  ## the examples in the docstrings
-	$(OFFLINE) $(PYTEST) --doctest-modules minidl --ignore=minidl/kernels/numba_kernels.py
+	$(OFFLINE) $(PYTEST) $(LIMIT) --doctest-modules minidl --ignore=minidl/kernels/numba_kernels.py
 
 # Two kernels on two cores: a second BLAS thread would only wait for the first, and a busy machine makes that wait long.
 test-notebooks: export OMP_NUM_THREADS ?= 1
@@ -81,12 +83,12 @@ endif
 test-browser: export OMP_NUM_THREADS ?= 1
 test-browser: export MINIDL_PROGRESS := off
 test-browser: .venv/.browser  ## the widgets in JupyterLab and in a page, in a real browser (SHOTS=folder keeps pictures)
-	$(PY) tools/chromium.py $(OFFLINE) $(PYTEST) -m browser -n $(WORKERS) --dist loadfile $(ARGS) tests/browser
+	$(PY) tools/chromium.py $(OFFLINE) $(PYTEST) $(LIMIT) -m browser -n $(WORKERS) --dist loadfile $(ARGS) tests/browser
 
 # Not cut off from the network by us: in such a namespace no other can be made, and the boxes have none anyway.
 test-judge: export OMP_NUM_THREADS ?= 1
 test-judge: .venv/.test  ## the judge under attack: the battery, in the strongest box that can be had here
-	$(PY) tools/bubblewrap.py $(PYTEST) -m "not slow" -n $(WORKERS) $(ARGS) tests/test_judge_battery.py \
+	$(PY) tools/bubblewrap.py $(PYTEST) $(LIMIT) -m "not slow" -n $(WORKERS) $(ARGS) tests/test_judge_battery.py \
 	    tests/test_judge_sandbox.py tests/test_judge_proof.py tests/test_judge_gradebook.py
 
 test-long: .venv/.test  ## the tests marked slow
