@@ -11,6 +11,8 @@
     ConvolutionExplorer  which pixel meets which weight, what is never read, and the way back
     GateConsole          the gates of your own LSTM or GRU, with a hand on them, and the gradient through time
     GradientThroughTime  how much of a gradient is left at each step back, while the spectral radius slides
+    LossLab              scores to drag: loss and slopes, the plain formula beside the mended one, where exp overflows
+    Calibration          how sure a network is against how often it is right, while the temperature slides
     TrainingDashboard    curves, histograms and a health line, from two lines in any loop
 
 Every widget can be used without a browser: `widget.forward()` takes a step, `widget.describe()` says in words what
@@ -39,6 +41,8 @@ HOME = {                              # public name -> the file of minidl/widget
     "GradientThroughTime": "through_time",
     "Playground": "playground",
     "TrainingDashboard": "dashboard",
+    "LossLab": "losses",
+    "Calibration": "calibration",
 }
 
 __all__ = list(HOME)
