@@ -1,7 +1,7 @@
 // A loss taken apart: scores to drag, shares, slopes, the line of what exp can hold, and the numbers of both ways.
 // minidl/widgets/losses.py computes them.
 
-const [NAMES, ROW, LINE] = [66, 30, 26];
+const [NAMES, ROW, TRACK] = [66, 30, 26];
 const WAYS = ["plain", "mended"];
 
 const word = (text, x, y, anchor, look, more) => s("text", { x, y, "text-anchor": anchor, "dominant-baseline": "central",
@@ -69,11 +69,11 @@ function exponents(svg, f, data, line) {
     word("exp is 0", NAMES, line.y + 20, "start", "small muted"),
     word("exp is ∞", line.width - 14, line.y + 20, "end", "small muted"));
   line.y += 32;
-  const rows = 2 * LINE;
+  const rows = 2 * TRACK;
   const zone = (a, b, look) => s("rect", { x: place(a), y: line.y, width: place(b) - place(a), height: rows, class: look });
   svg.append(zone(left, f.zero, "absent"), zone(f.infinite, right, "broken-paper md-over"));
   WAYS.forEach((way, j) => {
-    const y = line.y + LINE * (j + 0.5);
+    const y = line.y + TRACK * (j + 0.5);
     svg.append(word(way, NAMES - 8, y, "end", "small"), s("path", { d: `M${NAMES},${y}H${line.width - 14}`, class: "rule" }));
     data[way].power.forEach((v, k) => svg.append(s("circle", { cx: place(v), cy: y, r: 5, "data-key": `${way} ${k}`,
       "aria-label": `Class ${k}, ${way}: exp(${number(v, 6)}) = ${number(data[way].exp[k], 6)}.`,
