@@ -135,7 +135,8 @@ class LossLab(Widget):
             said.append(f"Plain: exp({power}) is ∞ in {self.dtype}, which ends at exp({number(high)}); "
                         f"the loss is {number(plain, 4)}.")
         elif near(plain, truth, self.dtype):
-            said.append(f"Plain: loss {number(plain, 4)}, the same up to rounding; exp stays below exp({number(high)}).")
+            said.append(f"Plain: loss {number(plain, 4)}, the same up to rounding; exp stays below "
+                        f"exp({number(high)}).")
         else:
             off = "far off" if not math.isfinite(plain) else f"off by {number(abs(plain - truth))}"
             said.append(f"Plain: loss {number(plain, 4)}, {off}: exp is finite, and rounding took what was small.")
