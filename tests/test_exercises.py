@@ -111,6 +111,67 @@ def test_the_reference_keeps_to_its_own_rules(exercise):
     assert examine(exercise.id, exercise.right).right
 
 
+# --- odd answers ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """After the first fault, not long to go on for its name."""
+    monkeypatch.setattr(checking, "SECONDS_FOR_A_NAME", 0.05)
+
+
+class Odd:
+    """Equal to everything, and in nothing else any help."""
+
+    def __eq__(self, other):
+        return True
+
+    def _refuse(self, *args):
+        raise RuntimeError("odd")
+
+    __hash__ = __repr__ = __len__ = __iter__ = __array__ = __float__ = __getattr__ = _refuse
+
+
+ODD = (Odd(), "\ud800", {"a": 1}, [], np.zeros((2, 2, 2, 2, 2)), np.array(None), 10**5000, md.tensor(np.nan), int)
+SPOILT = (lambda x: np.full(np.shape(x), np.nan), lambda x: np.full(np.shape(x), np.inf),
+          lambda x: np.full(np.shape(x), "a"), lambda x: np.full(np.shape(x), None),
+          lambda x: np.asarray(x) + 1j, lambda x: np.full(np.shape(x), 3, dtype="m8[s]"),
+          lambda x: Odd(), lambda x: 10**5000, lambda x: np.zeros(0))
+
+
+def spoilt(value, how, touched):
+    """What a reference returned, with every number and text replaced; `touched` gets an entry for each."""
+    if type(value) in (tuple, list):
+        return type(value)(spoilt(part, how, touched) for part in value)
+    if type(value) is dict:
+        return {key: spoilt(part, how, touched) for key, part in value.items()}
+    if not isinstance(value, (md.Tensor, np.ndarray, np.generic, int, float, str)):
+        return value                                       # a model, a function: not the answer itself
+    touched.append(value)
+    return how(0.0 if isinstance(value, str) else plain(value))
+
+
+def earns_nothing(verdict):
+    assert not verdict.right and "cannot be compared" not in verdict.text, verdict
+    assert verdict.html.encode("utf-8")
+
+
+@every_exercise
+def test_an_odd_value_earns_nothing_and_breaks_nothing(exercise, shared, hasty):
+    for value in ODD:
+        earns_nothing(examine(exercise.id, lambda *args, value=value: value))
+
+
+@every_exercise
+def test_a_right_answer_with_spoilt_numbers_earns_nothing(exercise, shared, hasty):
+    for how in SPOILT if inspect.isfunction(exercise.right) else ():
+        touched = []
+        answer = lambda *args, how=how, touched=touched: spoilt(exercise.right(*args), how, touched)      # noqa: E731
+        verdict = examine(exercise.id, answer)
+        if touched:
+            earns_nothing(verdict)
+
+
 # --- named mistakes -------------------------------------------------------------------------------------------------
 
 

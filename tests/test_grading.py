@@ -2,6 +2,7 @@
 
 Each part on an exercise made here; the real ones are looked at in test_exercises.py.
 """
+import collections
 import json
 import os
 import re
@@ -40,7 +41,7 @@ from minidl.grading import (
 from minidl.grading.allowed import offence
 from minidl.grading.cases import case, counted
 from minidl.grading.checking import attempt, own_lines
-from minidl.grading.compare import difference
+from minidl.grading.compare import difference, plain
 from minidl.grading.dashboard import Dashboard
 from minidl.grading.exercise import order, registry
 from minidl.grading.verdict import written
@@ -352,6 +353,101 @@ def test_an_answer_that_says_it_equals_everything():
     assert difference(Yes(), 1.0) is not None
     assert difference(Yes(), "yes") is not None
     assert difference(np.zeros(2).view(Liar), np.ones(2)) is not None
+
+
+class Loud(list):
+    def __iter__(self):
+        raise SystemExit("out")
+
+
+class Mute:
+    """Says nothing of itself, in every way there is, or stops whoever asks."""
+
+    def __eq__(self, other):
+        raise SystemExit("eq")
+
+    def _out(self, *args, **settings):
+        raise RuntimeError("no")
+
+    __array__ = __repr__ = __str__ = __len__ = __iter__ = __getattr__ = __hash__ = _out
+
+
+class Slow:
+    def __repr__(self):
+        while True:
+            pass
+
+
+class Number(float):
+    def __eq__(self, other):
+        return True
+
+
+class Grid(np.ndarray):
+    def __array_ufunc__(self, *args, **settings):
+        return True
+
+    def __array_function__(self, *args, **settings):
+        return True
+
+
+def deep(levels):
+    x = 1.0
+    for _ in range(levels):
+        x = [x]
+    return x
+
+
+def boxed():
+    box = np.empty(3, dtype=object)
+    box[0] = Mute()
+    return box
+
+
+@pytest.mark.parametrize("make", [
+    Mute, lambda: [Mute(), 1, 2], lambda: {1: Mute()}, boxed, lambda: Loud([1, 2, 3]), lambda: 10**5000,
+    lambda: [10**5000] * 3, lambda: deep(400), lambda: np.array("a"), lambda: np.zeros((), dtype=[("a", "f8")]),
+    lambda: np.array("2026-01-01", dtype="M8[D]"), lambda: "\ud800", lambda: Number(1), lambda: md.tensor(1.0),
+    lambda: np.broadcast_to(0.0, (10**6, 10**6)), lambda: np.zeros((2, 3)).view(Grid), lambda: 1 / 0,
+])
+def test_what_an_answer_returns_is_only_looked_at(double, make):
+    verdict = examine("99.1", lambda x: make())
+    assert not verdict.right and verdict.text.encode() and verdict.html.encode()
+
+
+def test_a_value_that_does_not_end_when_it_is_asked_for_its_text_is_slow(double):
+    assert examine("99.1", lambda x: Slow()).state == "slow"
+
+
+def test_an_error_that_has_no_text_is_a_crash(double):
+    class Silent(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    def answer(x):
+        raise Silent
+
+    assert "Silent" in examine("99.1", answer).text
+
+
+def test_an_error_in_letters_that_nobody_can_send_is_a_crash(double):
+    def answer(x):
+        raise ValueError("\ud800")
+
+    assert r"\ud800" in examine("99.1", answer).html.encode().decode()
+
+
+@pytest.mark.parametrize(("got", "same"), [
+    (np.float32(0.5), 0.5), (np.array([1, 2]).view(Grid), np.array([1, 2])), (np.str_("a"), "a"), (Number(2), 2.0),
+    (collections.deque([1, 2]), np.array([1, 2])), (memoryview(b"ab"), np.array([97, 98])), ({np.int64(1): 2}, {1: 2}),
+])
+def test_only_classes_of_pythons_and_numpys_are_left(got, same):
+    found = plain(got)
+    assert type(found) in (float, str, dict, np.ndarray, np.float32) and difference(found, same) is None
+
+
+def test_a_single_number_is_no_list_of_lists():
+    assert difference(md.tensor(1.0), [[1], [1, 2]]) == "expected 2 values, got array(1., dtype=float32)"
 
 
 # --- time -------------------------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def examine(id, answer, seed=PUBLIC_SEED) -> Verdict:
         seed: chooses the random ones among the cases.
     """
     exercise = find(id)
-    if isinstance(answer, BLANK):
+    if type(answer) in BLANK:
         return Verdict(exercise, "not attempted")
     if not callable(answer):
         return Verdict(exercise, "wrong", fault=f"expected a function, got {type(answer).__name__}. Give check the "
@@ -123,7 +123,10 @@ def fault_of(exercise, outcome, expected, case):
     if outcome.kind == "raised":
         same = isinstance(outcome.error, _kinds(expected.error))
         return None if same else f"it raised {type(outcome.error).__name__}, another kind of error than expected"
-    return exercise.fault(outcome.value, expected.value, case)
+    try:
+        return exercise.fault(outcome.value, expected.value, case)
+    except Exception as error:                   # a value of a form that the comparison was not made for
+        return f"it cannot be compared with what is expected ({type(error).__name__})"
 
 
 def name_of_mistake(exercise, cases, outcomes, faults, first):

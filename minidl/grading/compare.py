@@ -11,6 +11,10 @@ from ..tensor import Tensor
 
 # What each precision can give, after a few operations. The exercise's own tolerance counts where it is wider.
 ROUGH = {"float16": (1e-2, 1e-2), "float32": (1e-4, 1e-5)}
+SIMPLE = (type(None), bool, int, float, complex, str, bytes)
+BELOW = {int: int.__index__, float: float.__float__, complex: complex.__complex__, str: str.__str__,
+         bytes: bytes.__bytes__}
+DEEPEST = 50         # lists in lists; NumPy's arrays have 64 axes at most
 
 
 def difference(got, expected, rtol=1e-6, atol=1e-9):
@@ -37,17 +41,58 @@ def difference(got, expected, rtol=1e-6, atol=1e-9):
     return None if got == expected else f"got {brief(got)}"
 
 
-def plain(x):
-    """Tensors become arrays, tuples and other sequences lists; dicts, strings and numbers stay."""
+class Other:
+    """Stands for something of a learner's that is no number, text, table or list; only its text is kept.
+
+    So whatever looks at an answer later runs no code of the thing's own: not its `==`, `__array__` or `__repr__`.
+    """
+
+    def __init__(self, x):
+        self.text = x if type(x) is str else brief(x)
+
+    def __repr__(self):
+        return self.text
+
+
+def plain(x, depth=0):
+    """What an answer is made of, in Python's and NumPy's own classes.
+
+    Tensors become arrays, tuples and other sequences lists; numbers, texts and arrays of a class of the learner's those
+    of the class below it; anything else an `Other`. Dicts stay, and so do numbers and strings.
+    """
+    if type(x) in SIMPLE or isinstance(x, Other):
+        return x
+    if depth > DEEPEST:
+        return Other(f"lists in lists, more than {DEEPEST} deep")
     if isinstance(x, Tensor):
         return x.detach().host_array()
     if isinstance(x, dict):
-        return {key: plain(value) for key, value in x.items()}
-    if isinstance(x, np.ndarray) and x.dtype == object:
-        return plain(x.tolist())
+        return {_key(key): plain(value, depth + 1) for key, value in x.items()}
+    if isinstance(x, np.ndarray):
+        return plain(x.tolist(), depth + 1) if x.dtype == object else np.asarray(x)
     if isinstance(x, (list, tuple, range, map, zip)) or isinstance(x, collections.abc.Generator):
-        return [plain(value) for value in x]
-    return x
+        return [plain(value, depth + 1) for value in x]
+    if isinstance(x, np.generic) and not isinstance(x, str):
+        return np.asarray(x)[()]
+    below = next((below for kind, below in BELOW.items() if isinstance(x, kind)), _seen_by_numpy)
+    return below(x)
+
+
+def _key(key):
+    """The key of a dict, for something that runs no code of the learner's when it is looked up."""
+    if type(key) is tuple:
+        return tuple(map(_key, key))
+    found = plain(key)
+    return found if isinstance(found, (np.generic, Other, *SIMPLE)) else Other(key)
+
+
+def _seen_by_numpy(x):
+    """An array of something that NumPy can see as one, such as another library's tensor."""
+    try:
+        array = np.asarray(x)
+    except Exception:
+        return Other(x)
+    return Other(x) if array.dtype == object else np.asarray(array)
 
 
 def as_numbers(x):
@@ -102,7 +147,7 @@ def _of_numbers(got, expected, rtol, atol):
 
 
 def _of_lists(got, expected, rtol, atol):
-    if not isinstance(got, (list, np.ndarray)):
+    if not isinstance(got, list) and not (isinstance(got, np.ndarray) and got.ndim):
         return f"expected {len(expected)} values, got {brief(got)}"
     if len(got) != len(expected):
         return f"{len(got)} values, expected {len(expected)}"
@@ -136,5 +181,8 @@ def shown(number):
 
 def brief(x, width=60):
     """A value in one short line."""
-    text = " ".join(repr(x).split())
+    try:
+        text = " ".join(repr(x).split())
+    except Exception:                                # a whole number of 5,000 digits, or a __repr__ that fails
+        text = f"{type(x).__name__} without a text"
     return text if len(text) <= width else text[: width - 3] + "..."

@@ -64,7 +64,10 @@ class Verdict:
         return f"{MARKS[self.state]} {e.id} {e.title} \N{EM DASH} {said}"
 
     def rows(self):
-        """(name, text) of everything there is to say below the headline."""
+        """(name, text) of everything there is to say below the headline, in letters that every notebook can send."""
+        return [(name, str(text).encode("utf-8", "backslashreplace").decode("utf-8")) for name, text in self._rows()]
+
+    def _rows(self):
         if self.state == "right":
             return []
         if self.state == "not attempted":
@@ -109,7 +112,7 @@ class Verdict:
         width = max((len(name) for name, _ in rows), default=0)
         lines = [self.headline]
         for name, value in rows:
-            first, *more = str(value).splitlines() or [""]
+            first, *more = value.splitlines() or [""]
             lines += [f"    {name.ljust(width)}  {first}".rstrip(), *(f"    {' ' * width}  {line}" for line in more)]
         return "\n".join([*lines, *([self.note] if self.note else [])])
 
@@ -121,7 +124,7 @@ class Verdict:
         cells = "".join(
             f'<tr style="background:none"><td style="{LEFT};padding:1px 14px 1px 0;opacity:.75">{html.escape(name)}'
             f'</td><td style="{LEFT};padding:1px 0;{_face(name)}">'
-            f"{html.escape(str(value))}</td></tr>" for name, value in self.rows() if name not in seen)
+            f"{html.escape(value)}</td></tr>" for name, value in self.rows() if name not in seen)
         table = f'<table style="margin:6px 0 0 0;border:none;font-size:13px">{cells}</table>' if cells else ""
         picture = f'<div style="margin-top:8px">{self.drawing}</div>' if self.drawing else ""
         note = f"<div><small>{html.escape(self.note)}</small></div>" if self.note else ""
@@ -142,7 +145,10 @@ def _face(name):
 
 def _spoken(error):
     """An error as Python would say it, without its traceback."""
-    text = str(error)
+    try:
+        text = str(error)
+    except Exception:                                # its own __str__ failed
+        text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -163,7 +169,9 @@ def written(value):
         if isinstance(value, np.ndarray) and array.ndim and array.size:
             return np.array2string(array, precision=4, suppress_small=True, max_line_width=90)
         if isinstance(value, np.ndarray):
-            return f"{array.item():.6g}" if not array.ndim else f"an empty array of shape {array.shape}"
+            if array.ndim:
+                return f"an empty array of shape {array.shape}"
+            return f"{array.item():.6g}" if array.dtype.kind in "biufc" else brief(array.item(), 200)
     if isinstance(value, list) and any(isinstance(v, (np.ndarray, list)) for v in value):
         return "\n".join(written(v) for v in value[:MOST_LINES])
     if isinstance(value, dict):

@@ -495,7 +495,7 @@ def steps_of(lr, momentum, low, high, most):
 def _(got, expected, low, high):
     try:
         lr, momentum = (float(np.asarray(value)) for value in (got.tolist() if hasattr(got, "tolist") else got))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return "two numbers are expected, lr and momentum"
     if not (np.isfinite(lr) and np.isfinite(momentum) and lr >= 0 and momentum >= 0):
         return f"lr {lr:.4g} and momentum {momentum:.4g}: both must be finite and not below 0"
