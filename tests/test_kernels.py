@@ -172,12 +172,12 @@ class Last(nn.Module):
         return self.head(self.layer(x)[0][-1])
 
 
-def lstm():
-    return Last(nn.LSTM(5, 16)), (7, 16, 5)
+def lstm(batch=16):
+    return Last(nn.LSTM(5, 16)), (7, batch, 5)
 
 
-def gru():
-    return Last(nn.GRU(5, 16)), (7, 16, 5)
+def gru(batch=16):
+    return Last(nn.GRU(5, 16)), (7, batch, 5)
 
 
 def losses(make, wrapped, dtype, optimizer):
@@ -185,7 +185,8 @@ def losses(make, wrapped, dtype, optimizer):
     model, shape = make()
     model.to(dtype)
     rng = np.random.default_rng(0)
-    x, y = md.tensor(rng.standard_normal(shape).astype(dtype)), md.tensor(rng.integers(0, 3, 16))
+    x = md.tensor(rng.standard_normal(shape).astype(dtype))
+    y = md.tensor(rng.integers(0, 3, shape[0] if len(shape) != 3 else shape[1]))
     optimizer = optimizer(model.parameters())
 
     def step():
@@ -215,6 +216,19 @@ def test_three_steps_compiled_with_numba_are_the_eager_ones(make, dtype, optimiz
     for a, b in zip(found, expected):
         np.testing.assert_allclose(a, b, rtol=1e-3 if dtype == np.float32 else 1e-8,
                                    atol=2e-5 if dtype == np.float32 else 1e-9)
+
+
+@pytest.mark.parametrize(("make", "name"), [(lstm, "lstm"), (gru, "gru")], ids=["lstm", "gru"])
+@pytest.mark.parametrize("wrapped", [True, False], ids=["compiled", "eager"])
+def test_a_layer_without_first_states_runs_in_the_compiled_loops(make, name, wrapped, numba, monkeypatch):
+    """The zeros that it starts from are one 0 that is repeated: no reason to leave the work to NumPy."""
+    from minidl.kernels import numba_kernels
+    entered = []
+    for function in (f"{name}_forward", f"{name}_backward"):
+        loop = getattr(numba_kernels, function)
+        monkeypatch.setattr(numba_kernels, function, lambda *x, f=function, loop=loop: (entered.append(f), loop(*x)))
+    losses(lambda: make(batch=1000), wrapped, np.float32, md.optim.SGD)      # too many zeros to be kept as a constant
+    assert [f for f, _ in itertools.groupby(entered)] == [f"{name}_forward", f"{name}_backward"] * 3
 
 
 # ---------------------------------------------------------------------- loops
@@ -303,6 +317,25 @@ def test_gradients_of_loops(function, numba):
         return md.autograd.grad(total, [x, y])
     inputs = np.random.default_rng(0).standard_normal((2, 40, 30))
     same(outputs(md.compile(gradients), *inputs), outputs(gradients, *inputs))
+
+
+@pytest.mark.parametrize("k", [0, 1, 2])
+@pytest.mark.parametrize("layout", [np.ascontiguousarray, np.asfortranarray], ids=["rows", "columns"])
+def test_a_loop_that_writes_over_an_input(k, layout, numba):
+    """The input is then read under the result's own name, wherever it stands."""
+    def step_on(xs):
+        def step():
+            a, b, c = xs
+            xs[k].copy_((a * 2 + b * b - c.relu()).tanh())
+        return step
+    inputs = np.random.default_rng(0).standard_normal((3, 8, 8))
+    first, second = ([md.from_numpy(layout(x.copy())) for x in inputs] for _ in range(2))
+    compiled, plain = md.compile(step_on(first)), step_on(second)
+    for _ in range(3):
+        compiled()
+        plain()
+        same([x.numpy() for x in first], [x.numpy() for x in second])
+    assert "loop" in compiled.source and "out=" in compiled.source
 
 
 def test_inputs_in_any_layout(numba):

@@ -144,12 +144,14 @@ def test_parameters_have_pytorchs_names_and_shapes():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_aligned_weights_begin_with_a_cache_line(dtype):
-    memory = np.arange(64, dtype=dtype)
+@pytest.mark.parametrize("size", [1, 4, 8, 16, 20, 32])
+def test_rows_of_aligned_weights_begin_with_cache_lines_of_their_own_sets(dtype, size):
+    memory = np.arange(16 + 3 * size * 2, dtype=dtype)
     for start in range(16):                           # views that begin anywhere in a line, read along their columns
-        x = memory[start:start + 12].reshape(3, 4).T
+        x = memory[start:start + 6 * size].reshape(2, size, 3).swapaxes(1, 2)
         out = md.ops.aligned(x)
-        assert out.ctypes.data % 64 == 0 and out.flags.c_contiguous and (out == x).all()
+        assert out.ctypes.data % 64 == 0 and (out == x).all()
+        assert out.strides[2] == out.itemsize and out.strides[1] % 128 == 64 and out.strides[0] == 3 * out.strides[1]
 
 
 def test_mistakes_are_explained():

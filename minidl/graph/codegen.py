@@ -98,7 +98,9 @@ class Program:
             return self._ufunc(node)
         kernel = self.device.kernels.get(node.name, node.op.forward)
         if isinstance(node.op, Loop):
-            kernel = node.op.fast(len(node.inputs[0].shape))
+            goal = self.plan.reuse.get(node)
+            place = next((k for k, x in enumerate(node.inputs) if x is goal), None)
+            kernel = node.op.fast(len(node.inputs[0].shape), place)
         name = self._named(node.name, kernel)
         parts = ["np", *(self._value(x, None) for x in node.inputs)]
         parts += [f"{key}={self._setting(key, value)}" for key, value in node.meta.items()]

@@ -61,7 +61,7 @@ class Loop(Primitive):
         super().__init__(forward, dtype=steps[-1][3].name)
         self.shape(self._shape_of)
         self.float = next((d for d in [s[3] for s in steps] + list(arrays) if d.kind == "f"), np.dtype("float32"))
-        self.source, self.compiled = "\n".join(self._lines()) + "\n", {}
+        self.source, self.compiled = self._source(), {}
 
     def _shape_of(self, *shapes):
         shape = broadcast(self.name, *shapes)
@@ -82,6 +82,15 @@ class Loop(Primitive):
         return xp.stack([known[f"t{k}"] for k in self.stacked])
 
     # ------------------------------------------------------------------ the loop
+    def _source(self, place=None):
+        """The loop's text; `place`: of the array into which the result goes.
+
+        The loop then names that memory once. Under two names, the compiler would have to fear that a number which it
+        writes is one that it has yet to read, and take one number at a time.
+        """
+        lines = "\n".join(self._lines()) + "\n"
+        return lines if place is None else lines.replace(f"x{place} = a{place}.ravel()", f"x{place} = o")
+
     def _lines(self):
         arrays, numbers = [f"a{k}" for k in range(len(self.arrays))], [f"s{k}" for k in range(self.count)]
         yield f"def loop({', '.join(['out', *arrays, *numbers])}):"
@@ -106,13 +115,16 @@ class Loop(Primitive):
         logical = op.name.startswith("logical") or op.name == "where" and x is inputs[0]
         return f"f({name})" if kind(int(x[1:])).kind == "b" and not logical else name
 
-    def fast(self, ndim):
-        """`loop(xp, *inputs, out=None)`, compiled for C-contiguous arrays with so many axes; others are copied."""
-        if ndim not in self.compiled:
-            self.compiled[ndim] = _wrapped(self, self._compile(ndim), ndim)
-        return self.compiled[ndim]
+    def fast(self, ndim, place=None):
+        """`loop(xp, *inputs, out=None)`, compiled for C-contiguous arrays with so many axes; others are copied.
 
-    def _compile(self, ndim):
+        `place`: of the array which will be `out`, too, if that is known.
+        """
+        if (ndim, place) not in self.compiled:
+            self.compiled[ndim, place] = _wrapped(self, self._compile(ndim, place), ndim, place)
+        return self.compiled[ndim, place]
+
+    def _compile(self, ndim, place):
         import numba
 
         def array(dtype, n):
@@ -122,12 +134,15 @@ class Loop(Primitive):
         f = getattr(numba, self.float.name)
         space = {"np": np, "math": math, "f": f, "inf": math.inf, "nan": math.nan,
                  "zero": self.float.type(0), "one": self.float.type(1)}
-        exec(self.source, space)
+        exec(self._source(place), space)
         return numba.njit([signature], error_model="numpy", nogil=True)(space["loop"])
 
 
-def _wrapped(op, loop, ndim):
-    """The loop with NumPy's manners: makes room for the result, and takes what is laid out differently."""
+def _wrapped(op, loop, ndim, place):
+    """The loop with NumPy's manners: makes room for the result, and takes what is laid out differently.
+
+    `place`: of the array that the loop reads from the room for its result; None if there is none.
+    """
     n, dtype, front = len(op.arrays), np.dtype(op.dtype), () if op.stacked is None else (len(op.stacked),)
     careful = False                                   # whether some input was laid out differently before
 
@@ -156,7 +171,7 @@ def _wrapped(op, loop, ndim):
             model = next((x for x in xs[:n] if not x.flags.c_contiguous), xs[0])
             axes.sort(key=lambda axis: -model.strides[axis])
         turned = [t if fits(t) else t.copy() for t in (x.transpose(axes) for x in xs[:n])]
-        goal = np.empty((*front, *turned[0].shape), dtype)
+        goal = np.empty((*front, *turned[0].shape), dtype) if place is None else turned[place].copy()
         loop(goal, *turned, *xs[n:])
         goal = goal if front else goal.transpose(np.argsort(axes))
         if out is None:

@@ -22,6 +22,7 @@ from .threads import crew, halves, product_in
 
 f4 = np.float32
 LARGE = 2**18                        # numbers from which on a second thread pays
+MARGIN = 16
 TABLE = {}
 
 
@@ -45,11 +46,6 @@ def compiled(function=None, **options):
         return numba.njit(**options)(function)
     except RuntimeError:                              # numba found no folder for its cache
         return numba.njit(**{**options, "cache": False})(function)
-
-
-def plain(dtype, *arrays):
-    """Whether all arrays are of this dtype and lie in memory in reading order."""
-    return all(type(a) is np.ndarray and a.dtype == dtype and a.flags.c_contiguous for a in arrays)
 
 
 # ---------------------------------------------------------------------- pooling, for images with the batch last
@@ -199,15 +195,37 @@ sgemm = product_in("float32")        # BLAS, to be called from within compiled l
 
 
 @compiled(cache=False)
+def product(x, w, out):
+    """out = x w for the few rows x of some sequences; x and w may have more columns than take part.
+
+    Up to a million multiplications OpenBLAS reads both where they lie, beyond that it copies them into an order of its
+    own first, at every call. A product that is somewhat larger is therefore cut in two (0.75 to 0.9 of the time); a
+    much larger one is better copied.
+    """
+    rows, columns, depth = len(x), out.shape[1], len(w)
+    size = rows * columns * depth
+    width = (columns + 31) // 32 * 16 if 1_000_000 < size <= 2_000_000 else columns
+    for start in range(0, columns, width):
+        sgemm(101, 111, 111, rows, min(width, columns - start), depth, f4(1), x.ctypes.data, x.shape[1],
+              w.ctypes.data + 4 * start, w.shape[1], f4(0), out.ctypes.data + 4 * start, columns)
+
+
+def with_margin(w):
+    """A matrix with 16 columns more: where rows are a power of 2 apart, too few of them fit into the cache."""
+    out = np.empty((len(w), w.shape[1] + MARGIN), w.dtype)
+    out[:, :-MARGIN] = w
+    return out
+
+
+@compiled(cache=False)
 def lstm_forward(xs, wt, first_h, first_c, log, start, stop):
-    """Some sequences of a batch, all steps. xs (4, T, N, H), wt (H, 4 H), log (6, T, N, H) as in ops/recurrent.py."""
+    """Some sequences of a batch, all steps. xs (4, T, N, H), wt (H, 4 H + ...), log (6, T, N, H): ops/recurrent.py."""
     steps, size, count = xs.shape[1], xs.shape[3], stop - start
-    product, h, c = np.empty((count, 4 * size), f4), first_h[start:stop], first_c[start:stop]
+    sums, h, c = np.empty((count, 4 * size), f4), first_h[start:stop], first_c[start:stop]
     for t in range(steps):
-        sgemm(101, 111, 111, count, 4 * size, size, f4(1), h.ctypes.data, size, wt.ctypes.data, 4 * size, f4(0),
-              product.ctypes.data, 4 * size)
+        product(h, wt, sums)
         for r in range(count):
-            row, p, b = start + r, product[r], c[r]
+            row, p, b = start + r, sums[r], c[r]
             xi, xf, xn, xo = xs[0, t, row], xs[1, t, row], xs[2, t, row], xs[3, t, row]
             i, f, n, o = log[0, t, row], log[1, t, row], log[2, t, row], log[3, t, row]
             new_c, new_h = log[4, t, row], log[5, t, row]
@@ -226,7 +244,7 @@ def lstm_backward(gates, gc, gh, log, w, first_c, out, start, stop):
     gates (4, T, N, H) are the gradients of the gates themselves, or (4, 0, ...) if there are none; so is gc.
     """
     steps, size, count = log.shape[1], log.shape[3], stop - start
-    dz, dh, dc = np.empty((count, 4 * size), f4), np.zeros((count, size), f4), np.zeros((count, size), f4)
+    dz, dh, dc = np.empty((count, 4 * size + MARGIN), f4), np.zeros((count, size), f4), np.zeros((count, size), f4)
     for t in range(steps - 1, -1, -1):
         for r in range(count):
             row, z, h, c = start + r, dz[r], dh[r], dc[r]
@@ -252,19 +270,24 @@ def lstm_backward(gates, gc, gh, log, w, first_c, out, start, stop):
                 dn[k] *= f4(1) - n[k] * n[k]
                 do[k] *= o[k] * (f4(1) - o[k])
                 z[k], z[size + k], z[2 * size + k], z[3 * size + k] = di[k], df[k], dn[k], do[k]
-        sgemm(101, 111, 111, count, size, 4 * size, f4(1), dz.ctypes.data, 4 * size, w.ctypes.data, size, f4(0),
-              dh.ctypes.data, size)
+        product(dz, w, dh)
     out[4 * steps, start:stop], out[4 * steps + 1, start:stop] = dh, dc
 
 
 @kernel
 def lstm_scan(forward, xp, xs, w, h, c, mask=None):
-    if sgemm is None or mask is not None or not plain(np.float32, xs, w, h, c) or not xs.size:
+    if sgemm is None or mask is not None or not single(xs, w, h, c) or not xs.size:
         return forward(xp, xs, w, h, c, mask)
+    xs, w, h, c = map(owned, (xs, w, h, c))           # a first state of zeros often is one 0 that is repeated
     log, size = np.empty((6, *xs.shape[1:]), np.float32), h.shape[1]
-    wt = np.ascontiguousarray(w.reshape(4 * size, size).T)
+    wt = with_margin(w.reshape(4 * size, size).T)
     crew.share(lambda k: lstm_forward(xs, wt, h, c, log, k.start, k.stop), sequences(log))
     return log
+
+
+def single(*arrays):
+    """Whether all are arrays of float32."""
+    return all(type(a) is np.ndarray and a.dtype == np.float32 for a in arrays)
 
 
 def sequences(log):
@@ -315,12 +338,14 @@ def nothing(x):
 
 @functools.partial(kernel, name="lstm_scan_grad")
 def lstm_scan_backwards(forward, xp, gi, gf, gn, go, gc, gh, log, w, h, c):
-    if sgemm is None or not plain(np.float32, log, w, h, c) or not log.size or gh.dtype != np.float32:
+    if sgemm is None or not single(gi, gf, gn, go, gc, gh, log, w, h, c) or not log.size:
         return forward(xp, gi, gf, gn, go, gc, gh, log, w, h, c)
+    log, w, c = map(owned, (log, w, c))
     gates, steps = [gi, gf, gn, go], log.shape[1]
     gates = np.empty((4, 0, *h.shape), np.float32) if all(map(nothing, gates)) else np.stack(gates)
     gc = np.empty((0, *h.shape), np.float32) if nothing(gc) else owned(gc)
     out, gh = np.empty((4 * steps + 2, *h.shape), np.float32), owned(gh)
+    w = w.reshape(4 * h.shape[1], h.shape[1])
     crew.share(lambda k: lstm_backward(gates, gc, gh, log, w, c, out, k.start, k.stop), sequences(log))
     return out
 
@@ -341,14 +366,13 @@ def fast_rule(g, out, w, h, c, mask):
 # ---------------------------------------------------------------------- the same for the GRU
 @compiled(cache=False)
 def gru_forward(xs, wt, b, first_h, log, start, stop):
-    """Some sequences of a batch, all steps. xs (3, T, N, H), wt (H, 3 H), log (5, T, N, H) as in ops/recurrent.py."""
+    """Some sequences of a batch, all steps. xs (3, T, N, H), wt (H, 3 H + ...), log (5, T, N, H): ops/recurrent.py."""
     steps, size, count = xs.shape[1], xs.shape[3], stop - start
-    product, h = np.empty((count, 3 * size), f4), first_h[start:stop]
+    sums, h = np.empty((count, 3 * size), f4), first_h[start:stop]
     for t in range(steps):
-        sgemm(101, 111, 111, count, 3 * size, size, f4(1), h.ctypes.data, size, wt.ctypes.data, 3 * size, f4(0),
-              product.ctypes.data, 3 * size)
+        product(h, wt, sums)
         for r in range(count):
-            row, p, before = start + r, product[r], h[r]
+            row, p, before = start + r, sums[r], h[r]
             xr, xz, xn = xs[0, t, row], xs[1, t, row], xs[2, t, row]
             reset, z, n, q, new = log[0, t, row], log[1, t, row], log[2, t, row], log[3, t, row], log[4, t, row]
             for k in range(size):
@@ -365,7 +389,7 @@ def gru_backward(gates, gh, log, w, first_h, out, start, stop):
     gates (4, T, N, H) are the gradients of r z n q themselves, or (4, 0, ...) if there are none.
     """
     steps, size, count = log.shape[1], log.shape[3], stop - start
-    state, past = np.empty((count, 3 * size), f4), np.empty((count, size), f4)
+    state, past = np.empty((count, 3 * size + MARGIN), f4), np.empty((count, size), f4)
     through, dh = np.zeros((count, size), f4), np.zeros((count, size), f4)
     for t in range(steps - 1, -1, -1):
         for r in range(count):
@@ -390,18 +414,18 @@ def gru_backward(gates, gh, log, w, first_h, out, start, stop):
                 dr[k] *= reset[k] * (f4(1) - reset[k])
                 dz[k] *= z[k] * (f4(1) - z[k])
                 s[k], s[size + k], s[2 * size + k] = dr[k], dz[k], dq[k]
-        sgemm(101, 111, 111, count, size, 3 * size, f4(1), state.ctypes.data, 3 * size, w.ctypes.data, size, f4(0),
-              through.ctypes.data, size)
+        product(state, w, through)
         dh[:] = through + past
     out[4 * steps, start:stop] = dh
 
 
 @kernel
 def gru_scan(forward, xp, xs, w, b, h, mask=None):
-    if sgemm is None or mask is not None or not plain(np.float32, xs, w, b, h) or not xs.size:
+    if sgemm is None or mask is not None or not single(xs, w, b, h) or not xs.size:
         return forward(xp, xs, w, b, h, mask)
+    xs, w, b, h = map(owned, (xs, w, b, h))
     log, size = np.empty((5, *xs.shape[1:]), np.float32), h.shape[1]
-    wt = np.ascontiguousarray(w.reshape(3 * size, size).T)
+    wt = with_margin(w.reshape(3 * size, size).T)
     crew.share(lambda k: gru_forward(xs, wt, b, h, log, k.start, k.stop), sequences(log))
     return log
 
@@ -429,11 +453,13 @@ def _(gr, gz, gn, gq, gh, log, w, b, h):
 
 @functools.partial(kernel, name="gru_scan_grad")
 def gru_scan_backwards(forward, xp, gr, gz, gn, gq, gh, log, w, b, h):
-    if sgemm is None or not plain(np.float32, log, w, h) or not log.size or gh.dtype != np.float32:
+    if sgemm is None or not single(gr, gz, gn, gq, gh, log, w, h) or not log.size:
         return forward(xp, gr, gz, gn, gq, gh, log, w, b, h)
+    log, w, h = map(owned, (log, w, h))
     gates, steps = [gr, gz, gn, gq], log.shape[1]
     gates = np.empty((4, 0, *h.shape), np.float32) if all(map(nothing, gates)) else np.stack(gates)
     out, gh = np.empty((4 * steps + 1, *h.shape), np.float32), owned(gh)
+    w = w.reshape(3 * h.shape[1], h.shape[1])
     crew.share(lambda k: gru_backward(gates, gh, log, w, h, out, k.start, k.stop), sequences(log))
     return out
 
