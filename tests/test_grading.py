@@ -3,6 +3,8 @@
 Each part on an exercise made here; the real ones are looked at in test_exercises.py.
 """
 import collections
+import contextlib
+import importlib
 import json
 import os
 import re
@@ -12,6 +14,7 @@ import sys
 import textwrap
 import threading
 import time
+import types
 
 import nbformat
 import numpy as np
@@ -240,7 +243,7 @@ def test_an_exercise_that_does_not_exist():
     with pytest.raises(ArgumentError, match="There is no exercise '01.77'") as error:
         find("01.77")
     assert "01.1a, 01.1b, 01.2a" in str(error.value)
-    for odd in ("00.1", "x", None, "../etc", "01.1aa"):
+    for odd in ("00.1", "x", None, "../etc", "01.1aa", ["01.1a"], 1.1):
         with pytest.raises(ArgumentError):
             find(odd)
 
@@ -505,6 +508,48 @@ def test_a_sleep_is_stopped(double):
     assert examine("99.1", lambda x: time.sleep(60)).state == "slow"
 
 
+needs_timers = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on Windows")
+
+
+@needs_timers
+def test_a_timer_that_was_running_goes_on(double):
+    rung = []
+    before = signal.signal(signal.SIGALRM, lambda *_: rung.append(1))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 60, 30)
+        examine("99.1", twice)
+        left, every = signal.getitimer(signal.ITIMER_REAL)
+        assert 0 < left < 60 and every == 30
+        signal.setitimer(signal.ITIMER_REAL, 0.01)               # it is due while the answer has its own limit
+        attempt(double, lambda x: time.sleep(0.05), case(TABLE))
+        end = time.monotonic() + 5
+        while not rung and time.monotonic() < end:
+            time.sleep(0.01)
+        assert rung
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@needs_timers
+def test_a_limit_within_a_limit_leaves_the_outer_one(double):
+    def answer(x):
+        attempt(double, twice, case(TABLE))
+        endless(x)
+
+    assert examine("99.1", answer).state == "slow"
+
+
+@needs_timers
+def test_a_bell_between_the_block_and_its_end_waits():
+    with limit.time_limit(60):
+        ring = signal.getsignal(signal.SIGALRM)
+        frame = lambda file: types.SimpleNamespace(f_code=types.SimpleNamespace(co_filename=file))     # noqa: E731
+        ring(signal.SIGALRM, frame(contextlib.__file__))
+        with pytest.raises(limit.TooSlow):
+            ring(signal.SIGALRM, frame("<cell 1>"))
+
+
 @pytest.mark.parametrize("make", [limit._by_signal, limit._by_thread] if hasattr(signal, "setitimer") else [
     limit._by_thread])
 def test_what_is_in_time_is_left_alone(make):
@@ -588,6 +633,54 @@ def test_values_are_written_for_people(value, said):
     assert written(value) == said
 
 
+# --- what is put back -------------------------------------------------------------------------------------------------
+
+
+def test_settings_of_the_notebook_do_not_count(double):
+    @double.observe
+    def _(answer, x):
+        y = md.tensor(np.append(x, 1.0), requires_grad=True)
+        (y * y).sum().backward()
+        return answer(x) + y.grad.numpy()[-1] + np.exp(np.float64(-1e4))
+
+    @double.reference
+    def right(x):
+        return 2 * x
+
+    with np.errstate(all="raise"), md.no_grad():
+        verdict = examine("99.1", lambda x: 2 * x)
+        assert not md.is_grad_enabled() and np.geterr()["under"] == "raise"
+    assert verdict.right
+    with np.errstate(all="raise"), md.no_grad():             # nothing is expected to be an error, so none is right
+        assert examine("99.1", lambda x: 1 / 0).state == "crashed"
+
+
+def test_what_an_answer_leaves_changed_is_put_back(double, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    before = sys.stdout, sys.stderr, sys.getrecursionlimit(), os.getcwd(), np.geterr()
+
+    def answer(x):
+        np.seterr(all="raise")
+        md.set_grad_enabled(False)
+        sys.setrecursionlimit(700)
+        os.chdir("/")
+        sys.stdout = sys.stderr = None
+        return twice(x)
+
+    check("99.1", answer)
+    assert before == (sys.stdout, sys.stderr, sys.getrecursionlimit(), os.getcwd(), np.geterr())
+    assert md.is_grad_enabled() and "right" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows removes no folder that is in use")
+def test_a_folder_that_is_gone_stops_nobody(double, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert examine("99.1", twice).right
+    assert examine("99.1", lambda x: os.chdir("/") or twice(x)).right
+
+
 # --- the record -------------------------------------------------------------------------------------------------------
 
 
@@ -609,7 +702,8 @@ def test_the_record_is_only_ever_added_to(double, capsys):
 
 
 def test_damaged_and_unknown_lines_are_left_alone(double, capsys):
-    strange = b'{"event": "of a later time", "id": "99.1", "x": 1}\nno json\n[1]\n\xff\xfe\n{"event": "check", "id"'
+    strange = (b'{"event": "of a later time", "id": "99.1", "x": 1}\nno json\n[1]\n\xff\xfe\n' + b"[" * 10**5
+               + b'\n{"event": "check", "id"')
     record.path().write_bytes(strange)
     check("99.1", twice)
     assert record.path().read_bytes().startswith(strange + b"\n")
@@ -661,6 +755,37 @@ def test_a_record_that_cannot_be_written_stops_nobody(double, tmp_path, monkeypa
     check("99.1", twice)
     assert "right: 2 points\n(Not remembered: progress.jsonl cannot be written" in capsys.readouterr().out
     progress()
+
+
+def test_a_disk_that_takes_a_part_only_is_full(double, tmp_path, monkeypatch):
+    room, write = [30], os.write
+
+    def nearly_full(descriptor, data):
+        if not room[0]:
+            raise OSError(28, "No space left on device")
+        count, room[0] = min(len(data), room[0]), room[0] - min(len(data), room[0])
+        return write(descriptor, data[:count])
+
+    monkeypatch.setattr(os, "write", nearly_full)
+    assert "No space left" in record.remember("check", "99.1", state="right")
+    room[0] = 1000
+    assert record.remember("check", "99.1", state="right") == "" and record.read()["99.1"].tried == 1
+
+
+def test_a_user_without_a_home_only_has_no_record(double, monkeypatch, capsys):
+    def homeless(*_):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("MINIDL_PROGRESS")
+    monkeypatch.setattr(record.Path, "home", homeless)
+    check("99.1", twice), hint("99.1")
+    assert "no home folder" in capsys.readouterr().out and record.read() == {}
+
+
+def test_a_record_may_lie_under_the_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path)), monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("MINIDL_PROGRESS", "~/mine.jsonl")
+    assert record.path() == tmp_path / "mine.jsonl"
 
 
 def test_no_record(double, monkeypatch, capsys):
@@ -847,6 +972,70 @@ def test_a_kept_answer_that_no_longer_passes_is_not_used(text, capsys):
     record.remember("check", "01.2c", state="right", source=text)
     assert not use("01.2c").active
     assert md.tensor([1.0]).expand(2, 1).shape == (2, 1)
+
+
+LESSON = """
+import numpy as np
+from typing import Optional
+
+eps, most, nothing = 1e-5, float("inf"), float("nan")
+total, pair, odd = np.zeros(3), (1, "a"), (np.float64(1),)
+
+def helper(x):
+    return x
+
+alias = helper
+
+def with_types(x: np.ndarray, k: Optional[int] = None) -> "np.ndarray":
+    return x
+
+def with_defaults(x, add=eps, how=helper):
+    return how(x) + add
+
+def with_infinity(x):
+    return x if x < most else nothing
+
+def with_an_alias(x):
+    return alias(x)
+
+def with_an_attribute_like_a_global(x):
+    return np.asarray(x).total if pair[0] > 1 else x
+
+def with_a_tuple_of_things(x):
+    return odd[0] + x
+
+def older(x):
+    return x
+
+first = older
+
+def older(x):
+    return first(x)
+"""
+
+
+@pytest.fixture
+def lesson(tmp_path, monkeypatch):
+    (tmp_path / "lesson_of_a_learner.py").write_text(LESSON)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("lesson_of_a_learner")
+    del sys.modules["lesson_of_a_learner"]
+
+
+@pytest.mark.parametrize("name", [name for name in re.findall(r"def (with_\w+)", LESSON) if "tuple" not in name])
+def test_what_an_answer_needs_is_kept_with_it(lesson, name):
+    answer = getattr(lesson, name)
+    assert answers.revived("99.1", answers.source_of(answer))(2.0) == answer(2.0)
+
+
+@pytest.mark.parametrize("name", ["with_a_tuple_of_things", "older"])
+def test_what_would_not_come_back_the_same_is_not_kept(lesson, name, double):
+    assert answers.keep(double, getattr(lesson, name)) == ""
+
+
+@pytest.mark.parametrize("text", ["x = 1", "raise SystemExit", "def"])
+def test_a_text_that_holds_no_answer_is_none(text, capsys):
+    assert answers.revived("99.1", text) is None and "could not be read back" in capsys.readouterr().out
 
 
 def test_what_has_no_text_is_not_kept():

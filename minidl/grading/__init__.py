@@ -7,9 +7,10 @@
     use("01.2b")                        put an answer that passed to work inside minidl
 
 Read in this order: exercise.py says what an exercise is; cases.py and compare.py are its words for inputs and for
-equality; limit.py stops what does not end; checking.py looks at an answer; verdict.py and drawing.py show what it saw;
-record.py remembers, help.py gives hints, dashboard.py shows the whole, use.py puts answers to work. `chapters/` holds
-the exercises, one file a chapter. `docs/exercises.md` tells how to write one.
+equality; limit.py stops what does not end; settings.py puts back what an answer leaves changed; checking.py looks at
+an answer; verdict.py and drawing.py show what it saw; record.py remembers, help.py gives hints, dashboard.py shows the
+whole, use.py puts answers to work. `chapters/` holds the exercises, one file a chapter. `docs/exercises.md` tells how
+to write one.
 
 This check runs in the learner's own process and is there to help, not to decide about marks.
 """

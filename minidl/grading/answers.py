@@ -1,4 +1,6 @@
 """Answers that were right: the function itself while the kernel lives, and its text for later lessons."""
+import ast
+import dis
 import inspect
 import linecache
 import sys
@@ -19,7 +21,7 @@ def keep(exercise, answer):
     passed[exercise.id] = answer
     try:
         return source_of(answer)
-    except (OSError, TypeError, ValueError, AttributeError):
+    except (OSError, TypeError, ValueError, AttributeError, SyntaxError):
         return ""
 
 
@@ -27,7 +29,7 @@ def source_of(function):
     """The text of a function and of what it uses from around it, in an order in which it can be run.
 
     Raises:
-        OSError, TypeError, ValueError: it cannot be had: a lambda, or it uses something that has no text.
+        OSError, TypeError, ValueError, SyntaxError: it cannot be had: a lambda, or it uses something that has no text.
     """
     pieces = {}
     _collect(function, pieces)
@@ -43,10 +45,10 @@ def revived(id, text):
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
     try:
         exec(compile(text, file, "exec"), space)
-    except Exception as error:
+        return [value for value in space.values() if isinstance(value, types.FunctionType)][-1]
+    except (Exception, SystemExit) as error:
         print(f"your answer to {id} could not be read back ({type(error).__name__}: {error}).")
         return None
-    return [value for value in space.values() if isinstance(value, types.FunctionType)][-1]
 
 
 def _collect(function, pieces):
@@ -55,11 +57,19 @@ def _collect(function, pieces):
     if not text.startswith("def ") or function.__closure__:
         raise ValueError("only a function of its own can be kept")
     pieces[function.__name__] = ""                       # so that two that call each other come to an end
-    needed = {name for code in codes_in(function.__code__) for name in code.co_names} & function.__globals__.keys()
-    for name in sorted(needed - pieces.keys()):
+    for name in sorted(_globals_in(text) & function.__globals__.keys() - pieces.keys()):
         _collect_one(name, function.__globals__[name], pieces)
     del pieces[function.__name__]
     pieces[function.__name__] = text
+
+
+def _globals_in(text):
+    """The names that a text looks up around it, when it is run and when its functions are called.
+
+    The text and not the code of its function, as defaults and annotations are looked up by the `def` itself.
+    """
+    return {step.argval for code in codes_in(compile(text, "<answer>", "exec")) for step in dis.get_instructions(code)
+            if step.opname in ("LOAD_NAME", "LOAD_GLOBAL")}
 
 
 def _collect_one(name, value, pieces):
@@ -69,8 +79,16 @@ def _collect_one(name, value, pieces):
         pieces[name] = f"import {value.__name__} as {name}"
     elif isinstance(value, types.FunctionType) and theirs(value.__code__.co_filename):
         _collect(value, pieces)
+        if name != value.__name__:
+            if value.__globals__.get(value.__name__) is not value:
+                raise ValueError(f"{name} is a function that another one of its name came after")
+            pieces[name] = f"{name} = {value.__name__}"
+    elif isinstance(value, float):
+        pieces[name] = f'{name} = float("{float(value)!r}")'             # inf and nan are no words of Python's
     elif isinstance(value, SIMPLE):
         pieces[name] = f"{name} = {value!r}"
+        if ast.literal_eval(repr(value)) != value:
+            raise ValueError(f"{name} has no text")
     elif home is not None and getattr(home, getattr(value, "__name__", ""), None) is value:
         pieces[name] = f"from {value.__module__} import {value.__name__} as {name}"
     else:

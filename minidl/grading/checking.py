@@ -13,6 +13,7 @@ from .answers import keep
 from .compare import difference, plain
 from .exercise import PUBLIC_SEED, find
 from .limit import TooSlow, time_limit
+from .settings import usual_settings
 from .traces import own_lines
 from .verdict import Verdict, show
 
@@ -100,9 +101,9 @@ def examine(id, answer, seed=PUBLIC_SEED) -> Verdict:
 
 
 def attempt(exercise, answer, case):
-    """Call an answer on one case, within the time limit; whatever happens becomes an Outcome."""
+    """Call an answer on one case, within the time limit, under the usual settings; all that happens is an Outcome."""
     try:
-        with time_limit(exercise.seconds):
+        with usual_settings(), time_limit(exercise.seconds):
             value = plain(exercise.answer(answer, case))
         return Outcome("value", value)
     except KeyboardInterrupt:

@@ -190,12 +190,13 @@ def find(id) -> Exercise:
     Raises:
         ArgumentError: there is none.
     """
-    wanted = ID.fullmatch(str(id))
-    if wanted and id not in registry:
+    name = str(id)
+    wanted = ID.fullmatch(name)
+    if wanted and name not in registry:
         _load(wanted[1])
-    if id in registry:
-        return registry[id]
-    near = [name for name in sorted(registry, key=order) if name[:2] == str(id)[:2]] or sorted(_chapters())
+    if name in registry:
+        return registry[name]
+    near = [other for other in sorted(registry, key=order) if other[:2] == name[:2]] or sorted(_chapters())
     raise ArgumentError(message(f"There is no exercise {id!r}.", [("there are", ", ".join(near))],
                                 'the id stands in the check line of the exercise, such as check("01.1a", ...).'))
 

@@ -8,8 +8,11 @@ import contextlib
 import ctypes
 import signal
 import threading
+import time
 
 AGAIN = 0.1          # seconds until the next try
+SOON = 0.001         # seconds: a timer of 0 would be none
+BETWEEN = (__file__, contextlib.__file__)        # code that runs between the block's end and that of its limit
 
 
 class TooSlow(BaseException):
@@ -27,17 +30,19 @@ def _by_signal(seconds):
     armed = True
 
     def ring(number, frame):
-        if armed:
+        if armed and frame.f_code.co_filename not in BETWEEN:       # it would be raised past the `finally` below
             raise TooSlow
 
-    before = signal.signal(signal.SIGALRM, ring)
+    before, began = signal.signal(signal.SIGALRM, ring), time.monotonic()
+    left, every = signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
     try:
-        signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
         yield
     finally:
         armed = False
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL if before is None else before)
+        if left:                                                    # somebody else's timer was running
+            signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - began), SOON), every)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from ..errors import ArgumentError, message
 
+NO_HOME = "(Not remembered: there is no home folder. MINIDL_PROGRESS can name a file.)"
+
 
 @dataclass
 class Done:
@@ -33,18 +35,21 @@ class Done:
 
 
 def path():
-    """Where the record lies; None if none is kept."""
+    """Where the record lies; None if none is kept, or there is no home for it."""
     chosen = os.environ.get("MINIDL_PROGRESS")
-    if chosen:
-        return None if chosen == "off" else Path(chosen)
-    return Path.home() / ".minidl" / "progress.jsonl"
+    try:
+        if chosen:
+            return None if chosen == "off" else Path(chosen).expanduser()
+        return Path.home() / ".minidl" / "progress.jsonl"
+    except RuntimeError:                                  # a user without a home, as in some containers
+        return None
 
 
 def remember(event, id, **facts):
     """Add a line. Returns "", or a sentence that says why it could not be written: that must not stop a lesson."""
     file = path()
     if file is None:
-        return ""
+        return "" if os.environ.get("MINIDL_PROGRESS") == "off" else NO_HOME
     try:
         _append(file, [json.dumps({"event": event, "id": id, "time": round(time.time(), 3), **facts})])
     except OSError as error:
@@ -124,7 +129,8 @@ def _append(file, lines):
         end = os.lseek(descriptor, 0, os.SEEK_END)
         if end and _last_byte(descriptor, end) != b"\n":             # somebody was cut off; begin on a new line
             data = b"\n" + data
-        os.write(descriptor, data)
+        while data:                                                  # on a disk that is nearly full, only a part
+            data = data[os.write(descriptor, data):]
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -148,7 +154,7 @@ def _parsed(line):
     """An entry with an event and an id; None if the line is damaged or something else."""
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     known = isinstance(entry, dict) and isinstance(entry.get("event"), str) and isinstance(entry.get("id"), str)
     return entry if known else None
