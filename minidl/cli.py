@@ -6,7 +6,9 @@
     python -m minidl release | grade | feedback | export | report | regrade    (minidl/judge/cli.py)
 """
 import argparse
+import contextlib
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -98,8 +100,7 @@ def _doctor():
     from .doctor import doctor
 
     report = doctor()
-    sys.stdout.reconfigure(errors="replace")        # a terminal that has no ✓ shows ? instead of failing
-    print(report)
+    _say(report)
     return 0 if report.required_ok else 1
 
 
@@ -108,9 +109,18 @@ def _doctor_of_the_sandbox(as_json):
     from .judge.proof import prove
 
     proof = prove()
-    sys.stdout.reconfigure(errors="replace")
-    print(proof.as_json() if as_json else proof)
+    _say(proof.as_json() if as_json else proof)
     return 1 if proof.trusted_only else 0
+
+
+def _say(text):
+    """Print, to a terminal without a ✓ (which shows ?), to nobody, or to a reader who has seen enough (`| head`)."""
+    with contextlib.suppress(AttributeError):
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())      # or Python complains again at its end
 
 
 def _fail(text):

@@ -118,6 +118,16 @@ def test_doctor_prints_on_a_terminal_that_knows_only_ascii():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and descriptors of POSIX")
+@pytest.mark.parametrize("command", ["doctor | true", "doctor >&-", "doctor | head -c 1 > /dev/null"])
+def test_doctor_minds_no_reader_that_is_gone(command, tmp_path):
+    line = f'"{sys.executable}" -c "import time, sys; sys.argv[1:] = [\'doctor\']; time.sleep(0.5); ' \
+           f'from minidl.cli import main; sys.exit(main())" {command.removeprefix("doctor")}'
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60, cwd=ROOT,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.stderr == ""
+
+
 def test_doctor_has_a_row_for_everything():
     names = [check.name for check in examination.doctor().checks]
     assert names == ["Python", "NumPy", "BLAS", "numba", "matplotlib", "ipywidgets", "anywidget", "dot", "GPU"]

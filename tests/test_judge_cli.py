@@ -177,6 +177,37 @@ def test_ctrl_c_says_how_to_go_on_and_ends_with_130(course, capsys, stand_in):
     assert "8 answers graded, 4 kept from before" in said(capsys, *GRADE, "--run", begun.id)
 
 
+@pytest.mark.parametrize("argv", [
+    ["export", "--output", "nowhere/marks.csv"], ["export", "--output", "."], ["feedback", "--to", "a file"],
+    ["report", "--plot", "nowhere/report.svg"], ["report", "--plot", "report.txt"],
+])
+def test_a_place_that_cannot_be_written_ends_with_2_and_three_lines(course, capsys, argv):
+    (course / "a file").touch()
+    said(capsys, *GRADE)
+    assert 1 <= len(failed(capsys, *argv, "--gradebook", "grades.db", code=2).splitlines()) <= 4
+    if argv[-1] != "report.txt":
+        assert json.loads(said(capsys, *argv, "--gradebook", "grades.db", "--json", code=2))["exit"] == 2
+
+
+def test_a_folder_that_cannot_be_made_ends_with_2(capsys, tmp_path):
+    (tmp_path / "a file").touch()
+    assert "a file" in failed(capsys, "release", tmp_path / "a file" / "week1", "-e", "01.1", code=2)
+
+
+def test_marks_that_do_not_fit_on_the_disk_leave_the_old_ones(course, capsys, monkeypatch):
+    said(capsys, *GRADE)
+    said(capsys, "export", "--gradebook", "grades.db", "--output", "marks.csv")
+    old, write = Path("marks.csv").read_bytes(), Path.write_bytes
+
+    def full(path, data):
+        write(path, data[:10])
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert "No space left" in failed(capsys, "export", "--gradebook", "grades.db", "--output", "marks.csv", code=2)
+    assert Path("marks.csv").read_bytes() == old and not list(course.glob(".marks*"))
+
+
 def test_the_gradebook_s_name_may_come_from_the_environment(course, capsys, monkeypatch):
     monkeypatch.setenv("MINIDL_GRADEBOOK", "mine.db")
     said(capsys, *[word for word in GRADE if word not in ("--gradebook", "grades.db")])

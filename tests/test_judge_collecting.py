@@ -87,6 +87,14 @@ def test_nbgraders_folders(tmp_path, below):
     assert len(collect(tmp_path)) == 4
 
 
+@pytest.mark.parametrize("path", ["student01/timestamp.txt", "student01/week1/more/timestamp.txt",
+                                  "Ada Lovelace_11_assignsubmission_file/x/timestamp.txt"])
+def test_the_word_of_a_student_is_no_time_of_submission(tmp_path, path):
+    folder = path.removesuffix("/timestamp.txt")
+    folder_of(tmp_path, {f"{folder}/01.ipynb": notebook(), path: b"2026-01-01 00:00:00 UTC"})
+    assert collect(tmp_path)[0].received == (None if "assignsubmission" in path else NOON)
+
+
 @pytest.mark.parametrize("stamp", [b"", b"soon", b"2026-12-04 21:58:23 Nowhere", b"\xff", b"x" * 10**6])
 def test_a_timestamp_that_is_none_is_not_believed(tmp_path, stamp):
     folder_of(tmp_path, {"student01/week1/01.ipynb": notebook(), "student01/week1/timestamp.txt": stamp})

@@ -251,6 +251,11 @@ def test_an_unknown_time_is_in_time_unless_it_is_marked():
     assert judge_lateness(after(days=9), None, POLICY).factor == 1
 
 
+@pytest.mark.parametrize("text", ["2026-12-04", "20261204", "2026-W49-5", "2026W495", " 2026-12-04 "])
+def test_a_day_ends_at_its_end_however_it_is_written(text):
+    assert due_date(text).isoformat() == "2026-12-04T23:59:59+00:00"
+
+
 def test_two_times_are_compared_over_a_change_of_the_clocks():
     """In Berlin, 2026-10-25 has 25 hours: from 01:30 to 03:30 it takes three."""
     zone = "Europe/Berlin"
@@ -259,6 +264,7 @@ def test_two_times_are_compared_over_a_change_of_the_clocks():
     local = came.astimezone(time_zone(zone))
     assert judge_lateness(local, due.astimezone(local.tzinfo)).seconds == 3 * 3600
     assert due_date("2026-10-25 02:30", zone).hour == 1            # the hour that comes twice: the later one
+    assert due_date("2026-03-29 02:30", zone).isoformat() == "2026-03-29T01:30:00+00:00"       # there is no such hour
     assert spoken(came) == "Sunday 2026-10-25 02:30 UTC"
 
 

@@ -27,7 +27,16 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from ..errors import BusyError, GradebookError, JudgeError, MinidlError, RefusedError, SandboxError, message
+from ..errors import (
+    ArgumentError,
+    BusyError,
+    GradebookError,
+    JudgeError,
+    MinidlError,
+    RefusedError,
+    SandboxError,
+    message,
+)
 
 try:
     import click
@@ -70,13 +79,21 @@ def main(argv, program="minidl"):
         return USAGE
     except click.Abort:
         return INTERRUPTED
-    except MinidlError as error:
-        code = next(code for kind, code in CODES if isinstance(error, kind))
+    except (MinidlError, OSError) as problem:
+        told = problem if isinstance(problem, MinidlError) else _of_the_disk(problem)
+        code = next(code for kind, code in CODES if isinstance(told, kind))
         if "--json" in argv:
-            click.echo(json.dumps({"error": str(error), "exit": code}))
+            click.echo(json.dumps({"error": str(told), "exit": code}))
         else:
-            click.echo(f"{program} {argv[0]}: {error}", err=True)
+            click.echo(f"{program} {argv[0]}: {told}", err=True)
         return code
+
+
+def _of_the_disk(problem):
+    """What the system says of a file or a folder, as an error of ours."""
+    facts = [("file", problem.filename)] if problem.filename else []
+    return ArgumentError(message("The system does not do this.", [*facts, ("because", problem.strerror or problem)],
+                                 "another place, with room, where you may write."))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -208,7 +225,7 @@ def export_command(book, assignment, kind, output, as_json):
     all_of_them = standings(gradebook, chosen)
     data = export(all_of_them, chosen, kind).encode("utf-8")
     if output:
-        output.write_bytes(data)
+        _write_whole(output, data)
     if as_json:
         click.echo(json.dumps({"assignment": chosen.name, "output": output and str(output), "students": [
             {"student": one.student, "name": one.name, "points": one.points, "out_of": one.out_of, "late": one.late,
@@ -227,6 +244,8 @@ def export_command(book, assignment, kind, output, as_json):
 @_json_option
 def report_command(book, assignment, plot, as_json):
     """Say how each exercise did, and which mistakes are behind the lost points."""
+    if plot and plot.suffix.lower() not in (".png", ".svg"):
+        raise click.UsageError(f"A plot ends in .png or .svg: {plot.name}")
     gradebook = Gradebook(book)
     analysis = analyse(gradebook, _assignment(gradebook, assignment))
     if plot:
@@ -259,6 +278,19 @@ def regrade_command(source, book, workers, cluster, level, memory, insist, run_i
 
 
 # --- what the commands share ------------------------------------------------------------------------------------------
+
+
+def _write_whole(path, data):
+    """Write a file, or leave the old one as it was. What is no plain file, such as a pipe, is written to."""
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+        return
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        new.write_bytes(data)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def _assignment(gradebook, wanted):

@@ -164,7 +164,7 @@ def _assignment(owner):
 
 def _of_one(files) -> list[Submission]:
     """The submissions of one student. Scripts count only where there is no notebook: they may be anything."""
-    stamps = {_assignment(owner): f.stamp for owner, f in files if f.stamp}
+    stamps = {_assignment(owner): f.stamp for owner, f in files if f.stamp and _is_nbgraders(owner)}
     readable = [(owner, f) for owner, f in files if f.read]
     notebooks = [(owner, f) for owner, f in readable if not f.parts[-1].lower().endswith(".py")]
     result = {}
@@ -186,6 +186,11 @@ def _of_one(files) -> list[Submission]:
         owner, f = files[-1]
         return [*result.values(), owned(rejected(said, "/".join(f.parts), came(owner, f)), owner.student, owner.name)]
     return list(result.values())
+
+
+def _is_nbgraders(owner):
+    """Whether a timestamp.txt lies where nbgrader puts it. Anywhere else it is a student's own word."""
+    return owner.timed and owner.file.count("/") == 1
 
 
 def _stamp(data) -> datetime | None:

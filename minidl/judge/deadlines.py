@@ -152,7 +152,8 @@ def due_date(value, zone="UTC"):
 
     Args:
         value: a datetime, a date (which ends at 23:59:59), or either as ISO 8601 text. Without a zone of its own it is
-            a local time; in the hour that comes twice when summer time ends, the second one.
+            a local time; in the hour that comes twice when summer time ends, the second one, and in the hour that is
+            left out when it begins, what a clock shows that nobody has set yet: the later of two moments both times.
         zone: whose local time, such as "Europe/Berlin".
 
     Raises:
@@ -164,8 +165,7 @@ def due_date(value, zone="UTC"):
     local = time_zone(zone)
     if isinstance(value, str):
         try:
-            text = value.strip()
-            value = date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
+            value = _date_or_time(value.strip())
         except ValueError:
             raise ArgumentError(message("This is no date.", [("got", repr(value))],
                                         'write it like "2026-12-04 23:59".')) from None
@@ -173,12 +173,19 @@ def due_date(value, zone="UTC"):
         value = datetime.combine(value, time(23, 59, 59))
     if not isinstance(value, datetime):
         raise ArgumentError(message("This is no date.", [("got", repr(value))], 'write it like "2026-12-04 23:59".'))
-    if value.tzinfo is None:
-        value = value.replace(tzinfo=local, fold=1)
+    zones = [value] if value.tzinfo else [value.replace(tzinfo=local, fold=fold) for fold in (0, 1)]
     try:
-        return value.astimezone(UTC)
+        return max(moment.astimezone(UTC) for moment in zones)
     except OverflowError:
         raise ArgumentError(message("This date is beyond the calendar.", [("got", str(value))])) from None
+
+
+def _date_or_time(text):
+    """What ISO 8601 text says: a date if it names no time, in any of the forms that a date has."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return datetime.fromisoformat(text)
 
 
 def time_zone(name) -> ZoneInfo | timezone:

@@ -7,6 +7,7 @@ The text is parsed and compiled, not run.
 Both sides read this file: the student's process for the notebook, the judge for its own chapters' files.
 """
 import ast
+import copy
 import dis
 import re
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ READS = {"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"}
 WRITES = {"STORE_NAME", "STORE_GLOBAL"}
 LINES = re.compile(r"\r\n|\r|\n")
 MAGIC = re.compile(r"^(\s*)(?:[%!?].*|[^#'\"]*\?|(\w+)\s*=\s*[%!].*)$")
+HINT = (ast.Name, ast.Attribute, ast.Subscript, ast.Constant, ast.Tuple, ast.List, ast.BinOp, ast.BitOr, ast.Load)
 BLANK = re.compile(r"raise NotImplementedError\(.{0,40}your turn")
 
 
@@ -66,10 +68,32 @@ class Piece:
         return frozenset(step.argval for part in codes_in(self.code) for step in dis.get_instructions(part)
                          if step.opname in READS)
 
+    @cached_property
+    def without_hints(self) -> "Piece":
+        """The same without the type hints that only name something: `x: int`, `-> np.ndarray`."""
+        return Piece(self.cell, _Unhinted().visit(copy.deepcopy(self.node)), self.text)
+
     @property
     def blank(self) -> bool:
         """Whether it still has the line that says whose turn it is."""
         return bool(BLANK.search(self.text))
+
+
+class _Unhinted(ast.NodeTransformer):
+    """Takes plain type hints from functions. One that calls, assigns or loops is code like any other, and stays."""
+
+    def visit_FunctionDef(self, node):
+        node.returns = self._left(node.returns)
+        return self.generic_visit(node)
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_arg(self, node):
+        node.annotation = self._left(node.annotation)
+        return node
+
+    def _left(self, hint):
+        return hint if hint is None or not all(isinstance(part, HINT) for part in ast.walk(hint)) else None
 
 
 def cut(text, cell=0):

@@ -15,6 +15,7 @@ it has given an answer, right or wrong. A reply repeats the number of its turn, 
 This file, frames.py, pieces.py and allowed.py are all that the process needs beside NumPy; minidl is there for answers
 that import it.
 """
+import ast
 import importlib.util
 import linecache
 import os
@@ -125,9 +126,15 @@ class Notebook:
         return id == self.home.replace("answer-", "check-", 1) or f'check("{self.exercise}"' in text.replace("'", '"')
 
     def _offence(self, allowed):
-        """What the student's part of the chosen statements uses that a puzzle does not allow; None if nothing."""
-        numpy = {"numpy", "np"}
-        for piece in self.chosen:
+        """What the student's part of the chosen statements uses that a puzzle does not allow; None if nothing.
+
+        Type hints may use any word, and so may imports that only they need.
+        """
+        numpy, chosen = {"numpy", "np"}, [piece.without_hints for piece in self.chosen]
+        used = frozenset().union(*(piece.uses for piece in chosen))
+        for piece in chosen:
+            if isinstance(piece.node, (ast.Import, ast.ImportFrom)) and not piece.binds & (used | {"*", self.name}):
+                continue
             words = allowed | piece.binds
             if piece.cell in self.trusted or (piece.binds == {"np"} and set(piece.code.co_names) == numpy):
                 continue
