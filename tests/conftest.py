@@ -1,4 +1,5 @@
 """What every test gets: the same random numbers each time, and the recording switched on."""
+import gc
 import sys
 
 import numpy as np
@@ -16,6 +17,18 @@ except ImportError:                       # the property tests skip themselves
 else:
     settings.register_profile("minidl", deadline=None, derandomize=True, max_examples=50, database=None)
     settings.load_profile("minidl")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session):
+    """Thousands of tests are found and stay: the collector of garbage need not go through them time and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -14,21 +14,25 @@ from tests.test_exercises import FORMS, HONEST, RUN, SHORTEST, checked_name, lea
 
 SEED = 20
 EXERCISES = all_exercises()
+SOME = {"01", "05", "09"}                  # chapters whose notebooks go through a process in the unit tests
 SEEDS = [SEED, pytest.param(21, marks=pytest.mark.slow)]
 every_seed = pytest.mark.parametrize("seed", SEEDS)
 FIRST = {e.chapter: e for e in reversed(EXERCISES)}.values()      # a sample: the first exercise of each chapter
 LONG = {"02.1", "03.3", "05.2b", "07.4", "08.4", "10.4"}                  # seconds for each answer
 
 
-def of_exercises(exercises, short):
-    """A mark that makes a test for each exercise; those that are not `short` run in `make test-long`."""
+def of_exercises(exercises, short, first=lambda e: True):
+    """A mark that makes a test for each exercise: of the `short` ones, the `first` in each run of the unit tests and
+    the rest in `make test-more`; the others in `make test-long`."""
     return pytest.mark.parametrize("exercise", [
-        pytest.param(e, id=e.id, marks=[] if short(e) else [pytest.mark.slow]) for e in exercises])
+        pytest.param(e, id=e.id, marks=[] if short(e) and first(e) else [pytest.mark.more if short(e) else pytest.mark.slow])
+        for e in exercises])
 
 
 every_exercise = of_exercises(EXERCISES, lambda e: True)
 every_short_exercise = of_exercises(EXERCISES, lambda e: e.id not in LONG)
-a_sample = of_exercises(EXERCISES, lambda e: e in FIRST and e.id not in LONG)
+first_short_exercises = of_exercises(EXERCISES, lambda e: e.id not in LONG, lambda e: e in FIRST)
+a_sample = of_exercises(EXERCISES, lambda e: e in FIRST and e.id not in LONG, lambda e: e.chapter in SOME)
 
 
 def judged(exercise, solution, seed=SEED):
@@ -51,7 +55,7 @@ def test_a_reference_is_right_through_the_frames(exercise, seed):
 
 
 @every_seed
-@every_short_exercise
+@first_short_exercises
 def test_every_named_mistake_loses_its_points_with_its_own_message(exercise, seed):
     for mistake in exercise.mistakes:
         row = judged(exercise, mistake.wrong, seed)
@@ -71,7 +75,7 @@ def test_a_right_answer_in_another_form_is_right(exercise, form, seed):
 
 
 @every_seed
-@every_short_exercise
+@first_short_exercises
 def test_other_honest_solutions_are_right(exercise, seed):
     for variant in exercise.variants:
         assert judged(exercise, variant, seed).verdict == "ok"

@@ -21,7 +21,7 @@ def had(level):
     return level
 
 
-@pytest.mark.parametrize("level", ["L3", "L1"])
+@pytest.mark.parametrize("level", [pytest.param("L3", marks=pytest.mark.judge), "L1"])
 @pytest.mark.parametrize("attack", attacker.ATTACKS, ids=lambda attack: attack.__name__)
 def test_the_sandbox_holds(level, attack):
     outcome = proof._attack(had(level), attack)
@@ -29,8 +29,9 @@ def test_the_sandbox_holds(level, attack):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the attacks are Linux's")
-@pytest.mark.parametrize("name", ["read_gradebook", "read_reference", "write_outside", "network", "signals", "calls",
-                                  "limits_of_others", "other_processes"])
+@pytest.mark.parametrize("name", [
+    "write_outside", "signals", *(pytest.param(name, marks=pytest.mark.judge) for name in (
+        "read_gradebook", "read_reference", "network", "calls", "limits_of_others", "other_processes"))])
 def test_the_attacks_are_real(name):
     """Where nothing protects (level 0), they do what they are for, and the judge sees it."""
     outcome = proof._attack("L0", getattr(attacker, name))
@@ -39,7 +40,8 @@ def test_the_attacks_are_real(name):
     assert ("was ended" in outcome.seen) == (name == "signals")
 
 
-@pytest.mark.parametrize("code", ["def daemon(world):\n '' \n while 1: pass", "def daemon(world): gone()",
+@pytest.mark.parametrize("code", [pytest.param("def daemon(world):\n '' \n while 1: pass", marks=pytest.mark.judge),
+                                  pytest.param("def daemon(world): gone()", marks=pytest.mark.judge),
                                   "import os\ndef daemon(world): os._exit(0)"])
 def test_an_attack_that_says_nothing_or_fails_proves_nothing(code, monkeypatch, tmp_path):
     source = Path(attacker.__file__).read_text().replace("ATTACKS = (", f"{code}\n\nATTACKS = (daemon, ", 1)

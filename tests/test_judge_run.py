@@ -30,7 +30,8 @@ HAS_DASK = all(importlib.util.find_spec(name) for name in ("distributed", "crypt
 needs_dask = pytest.mark.skipif(not HAS_DASK, reason="needs distributed and cryptography")
 needs_kill = pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 DASK = dict(workers=2, cluster="dask")
-CREWS = [dict(workers=1), dict(workers=2, cluster="processes"), pytest.param(DASK, marks=needs_dask)]
+CREWS = [dict(workers=1), dict(workers=2, cluster="processes"),
+         pytest.param(DASK, marks=[needs_dask, pytest.mark.judge])]
 # Dask's own threads and sockets are closed a moment after the cluster.
 quiet = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning",
                                    "ignore::DeprecationWarning")
@@ -277,6 +278,7 @@ def test_without_dask_the_work_is_done_by_processes(monkeypatch):
 
 @quiet
 @needs_dask
+@pytest.mark.judge
 def test_a_cluster_of_our_own_asks_for_keys():
     """Nobody else on this machine can hand it work."""
     import distributed
@@ -413,6 +415,7 @@ class Killed:
         return json.loads(said), killed
 
 
+@pytest.mark.judge
 @needs_kill
 def test_ctrl_c_at_a_terminal_ends_workers_too_and_leaves_a_whole_gradebook(tmp_path):
     psutil = pytest.importorskip("psutil")
@@ -427,6 +430,7 @@ def test_ctrl_c_at_a_terminal_ends_workers_too_and_leaves_a_whole_gradebook(tmp_
     assert scene.book.integrity() == [] and 5 <= scene.rows() < 200 and scene.book.runs()[0].ended is None
 
 
+@pytest.mark.judge
 @needs_kill
 @pytest.mark.parametrize("kind", ["processes", pytest.param("dask", marks=[needs_dask, pytest.mark.slow])])
 def test_killed_workers_and_a_killed_coordinator_lose_nothing(tmp_path, kind):

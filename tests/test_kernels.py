@@ -82,7 +82,7 @@ def eager_to_share(two_threads, monkeypatch):
 
 
 @samples
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.more)])
 def test_kernels_compute_what_numpy_computes(base, dtype, eager_to_share, numba):
     for variant in base.variants():
         found = value_and_gradients(variant, dtype)
@@ -307,8 +307,9 @@ def test_loops_compute_what_the_steps_compute(function, dtype, shape, numba):
     compiled.graph.check()
 
 
-@pytest.mark.parametrize("function", [with_numbers, with_extremes, with_shared_results, with_stacks],
-                         ids=lambda f: f.__name__)
+@pytest.mark.parametrize("function", [
+    with_stacks, *(pytest.param(f, marks=pytest.mark.more) for f in (with_numbers, with_extremes, with_shared_results))],
+    ids=lambda f: f.__name__)
 def test_gradients_of_loops(function, numba):
     def gradients(x, y):
         x, y = x.detach().requires_grad_(), y.detach().requires_grad_()
