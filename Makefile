@@ -61,7 +61,7 @@ test-unit: .venv/.test  ## the unit tests (ARGS="-k conv2d" for some of them)
 	$(OFFLINE) $(PYTEST) $(UNIT) --dist loadfile $(ARGS)
 
 test-more: .venv/.test  ## the rest of the large grids and of the random programs, of which test-unit takes a sample
-	$(OFFLINE) $(PYTEST) $(UNIT) -m more $(ARGS)
+	$(OFFLINE) $(PYTEST) $(UNIT) -m "more and not slow" $(ARGS)
 
 test-doctests: .venv/.test  ## the examples in the docstrings
 	$(OFFLINE) $(PYTEST) $(LIMIT) --doctest-modules minidl --ignore=minidl/kernels/numba_kernels.py
@@ -87,9 +87,9 @@ test-browser: .venv/.browser  ## the widgets in JupyterLab and in a page, in a r
 
 # Not cut off from the network by us: in such a namespace no other can be made, and the boxes have none anyway.
 test-judge: export OMP_NUM_THREADS ?= 1
-test-judge: .venv/.test  ## the judge under attack: the battery, in the strongest box that can be had here
+test-judge: .venv/.test  ## the judge under attack, in the strongest box to be had here; its workers and its writers killed
 	$(PY) tools/bubblewrap.py $(PYTEST) $(LIMIT) -m "not slow" -n $(WORKERS) $(ARGS) tests/test_judge_battery.py \
-	    tests/test_judge_sandbox.py tests/test_judge_proof.py tests/test_judge_gradebook.py
+	    tests/test_judge_sandbox.py tests/test_judge_proof.py tests/test_judge_gradebook.py tests/test_judge_run.py
 
 test-long: .venv/.test  ## the tests marked slow
 	$(OFFLINE) $(PYTEST) -m slow $(ARGS)

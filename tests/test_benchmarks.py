@@ -145,7 +145,7 @@ def test_the_updates_that_make_new_arrays(kind):
     assert (x == 1).all()
 
 
-@pytest.mark.parametrize("name", ["jax", "tinygrad"])
+@pytest.mark.parametrize("name", ["jax", pytest.param("tinygrad", marks=pytest.mark.more)])
 def test_what_is_compiled_once_starts_each_turn_anew(name):
     """Only (a): compilers take their time. All other losses are compared by each run of the benchmark."""
     if importlib.util.find_spec(LIBRARIES[name].module) is None:

@@ -16,6 +16,10 @@ from minidl.grading.exercise import Exercise
 ROOT = Path(__file__).resolve().parents[1]
 EXERCISES = all_exercises()
 every_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.id)
+LONG = {"02.1", "03.3", "05.2b", "07.3", "07.4", "08.4", "10.1c", "10.4", "11.3", "11.4", "13.2"}
+# By default those that take seconds are held to their solution and to a blank; to all else in `make test-more`.
+short_exercises = pytest.mark.parametrize("exercise", [
+    pytest.param(e, id=e.id, marks=[pytest.mark.more] if e.id in LONG else []) for e in EXERCISES])
 SEEDS = [pytest.param(1, id="public"), *(pytest.param(k, id=f"seed{k}", marks=pytest.mark.slow) for k in (2, 3))]
 every_seed = pytest.mark.parametrize("seed", SEEDS)      # the others in `make test-long`
 PYTHON = {name for kind in (list, tuple, dict, set, str, int, float) for name in dir(kind)}     # needs no chapter
@@ -93,7 +97,7 @@ def test_a_blank_earns_nothing(exercise, shared):
     assert (verdict.state, verdict.points) == ("not attempted", 0)
 
 
-@every_exercise
+@short_exercises
 def test_doing_nothing_earns_nothing(exercise, shared):
     for lazy in (lambda *args: None, lambda *args: 0, lambda *args: np.zeros(1), lambda *args: args[0], None, ...):
         assert not examine(exercise.id, lazy).right
@@ -176,7 +180,7 @@ def test_a_right_answer_with_spoilt_numbers_earns_nothing(exercise, shared, hast
 
 
 @every_seed
-@every_exercise
+@short_exercises
 def test_every_named_mistake_gets_its_own_message_and_not_the_solution(exercise, seed, shared):
     for mistake in exercise.mistakes:
         verdict = examine(exercise.id, mistake.wrong, seed)
@@ -229,7 +233,7 @@ HONEST = [(e, form) for e in EXERCISES for form in e.honest]
 @every_seed
 @pytest.mark.parametrize(("exercise", "form"), [
     pytest.param(e, form, id=f"{e.id}-{form}",
-                 marks=[pytest.mark.more] if form == "tuple" and "list" in e.honest else [])
+                 marks=[pytest.mark.more] if e.id in LONG or form == "tuple" and "list" in e.honest else [])
     for e, form in HONEST])
 def test_a_right_answer_in_another_form_is_right(exercise, form, seed, shared):
     def honest(*args):
@@ -241,7 +245,7 @@ def test_a_right_answer_in_another_form_is_right(exercise, form, seed, shared):
 
 
 @every_seed
-@every_exercise
+@short_exercises
 def test_other_honest_solutions_are_right(exercise, seed, shared):
     for variant in exercise.variants:
         verdict = examine(exercise.id, variant, seed)

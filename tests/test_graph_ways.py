@@ -1,6 +1,5 @@
 """Eager, compiled, in a session, and from a file elsewhere: the same numbers, gradients included, on every layer and
 loss and on 1,000 random programs; to 1e-12 in float64, to 1e-6 in float32, relative to the largest number."""
-import re
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from minidl.random import Generator
 from minidl.tensor import wrap
 from tests import test_random_graphs as random_graphs
 from tests.graph_tools import TOLERANCE, all_same, same
-from tests.test_graph_layers import LAYERS, UNKNOWN, leaves
+from tests.test_graph_layers import LAYERS, MODAL, UNKNOWN, leaves
 from tests.test_graph_passes import program_of
 
 WAYS = ("compiled", "compiled, again", "session", "session, again", "file", "file, again")
@@ -80,12 +79,12 @@ def ways(function, arrays, params, restart, path):
 
 # ---------------------------------------------------------------------- layers
 # By default float32 meets every fifth layer (the tolerance differs, hardly the way), and evaluation those that know it.
-MODAL = re.compile("Dropout|BatchNorm|InstanceNorm|LSTM|MultiheadAttention|Transformer")
+STACKS = ("TransformerDecoder", "TransformerEncoder", "RNN")     # of what is there alone too, or much like it
 GRID = [pytest.param(name, dtype, training, id=f"{name}-{np.dtype(dtype)}-{'training' if training else 'evaluation'}",
                      marks=[pytest.mark.more] if more else [])
         for k, name in enumerate(LAYERS) for dtype in (np.float64, np.float32) for training in (True, False)
-        for more in [k % 5 if dtype == np.float32 and training else not training and
-                     (dtype == np.float32 or not MODAL.match(name))]]
+        for more in [name in STACKS or (k % 5 if dtype == np.float32 and training else not training and
+                                        (dtype == np.float32 or not MODAL.match(name)))]]
 
 
 @pytest.mark.parametrize(("name", "dtype", "training"), GRID)

@@ -19,9 +19,9 @@ LEVEL = os.environ.get("MINIDL_LEVEL", "")            # tools/bubblewrap.py says
 HICCUP = 15.0                                         # seconds that a busy machine may lose; the figures say more
 
 # A few of each kind, for every run of the unit tests.
-QUICK = {"the right answer", "an object that always equals", "an object array with __reduce__", "a second reply",
-         "os._exit(0)", "a loop", "memory without end", "posix_spawn", "the gradebook, written", "a loopback service",
-         "truncated", "renamed ids", "a zip that leads out", "a name that is a formula"}
+QUICK = {"the right answer", "an object that always equals", "os._exit(0)", "a loop", "memory without end",
+         "the gradebook, written", "a loopback service", "truncated", "a zip that leads out",
+         "a name that is a formula"}
 
 
 def rows_at(level, rows):

@@ -24,9 +24,10 @@ LONG = {"02.1", "03.3", "05.2b", "07.4", "08.4", "10.4"}                  # seco
 def of_exercises(exercises, short, first=lambda e: True):
     """A mark that makes a test for each exercise: of the `short` ones, the `first` in each run of the unit tests and
     the rest in `make test-more`; the others in `make test-long`."""
-    return pytest.mark.parametrize("exercise", [
-        pytest.param(e, id=e.id, marks=[] if short(e) and first(e) else [pytest.mark.more if short(e) else pytest.mark.slow])
-        for e in exercises])
+    def marks(e):
+        return [pytest.mark.slow] if not short(e) else [] if first(e) else [pytest.mark.more]
+
+    return pytest.mark.parametrize("exercise", [pytest.param(e, id=e.id, marks=marks(e)) for e in exercises])
 
 
 every_exercise = of_exercises(EXERCISES, lambda e: True)
@@ -81,8 +82,8 @@ def test_other_honest_solutions_are_right(exercise, seed):
         assert judged(exercise, variant, seed).verdict == "ok"
 
 
-@pytest.mark.parametrize("value", [[[]] * 100_000, list(range(100_000)), {k: [[0] * 600] for k in range(3)},
-                                   ["x" * 10**6] + ["y"] * 100_000], ids=["lists", "numbers", "dict", "texts"])
+@pytest.mark.parametrize("value", [[[]] * 5_000, list(range(5_000)), {k: [[0] * 600] for k in range(3)},
+                                   ["x" * 10**5] + ["y"] * 5_000], ids=["lists", "numbers", "dict", "texts"])
 def test_what_is_far_larger_than_it_should_be_is_not_compared(value, monkeypatch):
     """Comparing, with a dozen mistakes for a dozen cases, would take the judge far longer than sending it took."""
     monkeypatch.setattr("minidl.judge.task.difference", lambda *args: pytest.fail("compared"))

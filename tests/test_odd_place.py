@@ -55,14 +55,16 @@ def found(tmp_path_factory):
     for name, (source, printed, _) in BREAKS.items():
         nbformat.write(lesson(source, printed), root / "notebooks" / f"{name}.ipynb")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    limit, settings = (re.search(rf"^{name} +:= (.*?[^\\])\n", makefile, re.M | re.S)[1] for name in ("LIMIT", "NBVAL"))
+    limit, settings = (re.search(rf"^{name} +:= (.*?[^\\])\n", makefile, re.M | re.S)[1]
+                       for name in ("LIMIT", "NBVAL"))
     settings = settings.replace("$(LIMIT)", limit)
     command = [sys.executable, "tools/offline.py", sys.executable, "tools/odd_place.py", sys.executable, "-m", "pytest",
                *settings.replace("\\\n", " ").split(), "-q", "-rf", "notebooks"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, encoding="utf-8",
                           env={**os.environ, "OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": ""})
     failed = re.findall(r"^FAILED notebooks/(\w+)\.ipynb::Cell (\d)", done.stdout, re.M)
-    assert sum(map(int, re.findall(r"(\d+) (?:passed|failed)\b", done.stdout))) == 3 * len(BREAKS), done.stdout + done.stderr
+    came_to_an_end = sum(map(int, re.findall(r"(\d+) (?:passed|failed)\b", done.stdout)))
+    assert came_to_an_end == 3 * len(BREAKS), done.stdout + done.stderr
     return {name: tuple({"0": 1, "1": "between", "2": 2}[cell] for lesson, cell in failed if lesson == name)
             for name in BREAKS}, done.stdout
 

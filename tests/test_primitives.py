@@ -13,6 +13,12 @@ every_sample = pytest.mark.parametrize("base", TABLE, ids=str)
 differentiable = pytest.mark.parametrize("base", [s for s in TABLE if s.wrt()], ids=str)
 
 
+def but_for(*slow):
+    """A mark that makes a test for each sample that can be differentiated; those of `slow` ops in `make test-more`."""
+    return pytest.mark.parametrize("base", [
+        pytest.param(s, id=str(s), marks=[pytest.mark.more] if s.name in slow else []) for s in TABLE if s.wrt()])
+
+
 def tensors(sample, dtype=np.float64):
     """The inputs of a sample as tensors; those to differentiate require a gradient."""
     wrt = sample.wrt()
@@ -59,13 +65,13 @@ def test_every_primitive_says_what_it_does(base):
 
 
 # ---------------------------------------------------------------------- derivatives
-@differentiable
+@but_for("lstm_slopes")
 def test_gradient_equals_central_differences(base):
     for variant in base.variants():
         assert check(variant), variant.variant
 
 
-@differentiable
+@but_for("lstm_slopes", "lstm_scan")
 def test_gradient_of_the_gradient_equals_central_differences(base):
     images = ["channels last"] if base.op.__module__.endswith((".conv", ".pool")) else []
     for variant in base.variants():

@@ -213,8 +213,13 @@ SHARP = ["exp", "expm1", "log1p", "sqrt", "rsqrt", "reciprocal", "square", "x**3
          "huber", "smooth l1", "mse", "softsign"]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ONE)
+SLOW = {"gelu", "mish", "bce with logits, 1/4"}            # hundreds of digits of their parts, time and again
+
+
+@pytest.mark.parametrize(("name", "dtype"), [
+    pytest.param(name, dtype, id=f"{name}-{np.dtype(dtype)}",
+                 marks=[pytest.mark.more] if name in SLOW and dtype == np.float64 else [])
+    for name in ONE for dtype in DTYPES])
 def test_one_number(name, dtype):
     ours, exact, domain = ONE[name]
     for x in filter(domain, points(dtype)):
