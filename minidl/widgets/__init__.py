@@ -11,6 +11,7 @@
     ConvolutionExplorer  which pixel meets which weight, what is never read, and the way back
     GateConsole          the gates of your own LSTM or GRU, with a hand on them, and the gradient through time
     GradientThroughTime  how much of a gradient is left at each step back, while the spectral radius slides
+    SignalThroughDepth   histograms of signal and gradient in every layer, while depth, width and init slide
     LossLab              scores to drag: loss and slopes, the plain formula beside the mended one, where exp overflows
     Calibration          how sure a network is against how often it is right, while the temperature slides
     TrainingDashboard    curves, histograms and a health line, from two lines in any loop
@@ -39,6 +40,7 @@ HOME = {                              # public name -> the file of minidl/widget
     "ConvolutionExplorer": "convolution",
     "GateConsole": "gates",
     "GradientThroughTime": "through_time",
+    "SignalThroughDepth": "through_depth",
     "Playground": "playground",
     "TrainingDashboard": "dashboard",
     "LossLab": "losses",

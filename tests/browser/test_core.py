@@ -176,3 +176,11 @@ def test_targets_are_large_enough(live):
     small = live.page.evaluate("""[...document.querySelectorAll('.minidl-live button, .minidl-live input, select')]
         .filter(e => e.offsetParent && e.getBoundingClientRect().height < 24).map(e => e.outerHTML)""")
     assert small == []
+
+
+def test_a_change_goes_with_the_place_it_was_made_at(browser):
+    with opened(browser, Countdown(start=4)) as live:
+        live.press("End")
+        live.page.evaluate("window.view.edit({ start: 9 }, 0)")       # before the place alone would have been sent
+        live.settled()
+        assert live.widget.start == 9 and live.widget.index == 4

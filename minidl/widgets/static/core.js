@@ -380,6 +380,8 @@ class View {
     if (this.queued) return;
     for (const [name, value] of Object.entries(this.pending)) this.model.set(name, value);
     this.pending = {};
+    clearTimeout(this.saving);
+    this.model.set("index", this.index); // where we are goes with it: the answer says where we shall be
     this.asked = (this.model.get("request") || 0) + 1;
     this.model.set("request", this.asked);
     this.model.save_changes();
