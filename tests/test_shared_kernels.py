@@ -1,8 +1,10 @@
 """NumPy's kernels in two threads against the forwards that they stand for, and the second thread itself."""
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -107,6 +109,45 @@ def test_an_error_in_either_thread_reaches_the_caller(bad, two_threads):
     done = []
     crew.share(done.append, list(range(100)))
     assert sorted(done) == list(range(100))
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on Windows")
+@pytest.mark.parametrize("where", ["while the caller waits", "while the caller works"])
+def test_after_a_ctrl_c_the_next_work_is_whole(two_threads, where):
+    """The helper's word that it was done with one job was once taken for that of the next: half of an array was not
+    written yet when it was read.
+    """
+    rung, both, done = threading.Event(), threading.Barrier(2, timeout=10), []
+
+    def ring(*_):
+        rung.set()
+        raise KeyboardInterrupt
+
+    def work(part):
+        both.wait()
+        if threading.current_thread() is not threading.main_thread() or where == "while the caller works":
+            rung.wait(10)
+        done.append(part)
+
+    def late(part):
+        both.wait()
+        if threading.current_thread() is not threading.main_thread():
+            time.sleep(0.05)
+        done.append(part)
+
+    team, before = Crew(), signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(KeyboardInterrupt):
+            team.share(work, [0, 1])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(done) == 2 - (where == "while the caller works")          # the helper was waited for
+    for count in range(1, 4):
+        done.clear()
+        team.share(late, [0, 1])
+        assert sorted(done) == [0, 1], count
 
 
 def test_inside_shared_work_nothing_is_shared_again(two_threads):

@@ -82,6 +82,46 @@ class Alone:
 alone = Alone()
 
 
+class Job:
+    """Work for the helper, and how far it is.
+
+    Attributes:
+        work, parts: as for `Crew.share`; the list of parts is the one that the caller takes from, too.
+        over, error: whether the helper is done, and what was raised on its side.
+    """
+
+    def __init__(self, work, parts):
+        self.work, self.parts, self.over, self.error, self.bell = work, parts, False, None, queue.SimpleQueue()
+
+    def run(self):
+        """The helper's side."""
+        try:
+            with np.errstate(all="ignore"):
+                _take(self.work, self.parts)
+        except BaseException as error:
+            self.error = error
+        self.work = None                              # arrays must not live until the next job
+        self.over = True
+        self.bell.put(None)
+
+    def wait(self):
+        """Until the helper is done, whatever happens meanwhile: it writes into arrays of the caller's.
+
+        A Ctrl-C (or a limit of `check`) leaves the parts that nobody has begun undone, and is raised at the end.
+        """
+        stopped = None
+        while not self.over:
+            try:
+                self.bell.get()
+            except BaseException as error:
+                self.parts.clear()
+                stopped = error
+        if stopped is not None:
+            raise stopped
+        if self.error is not None:
+            raise self.error
+
+
 class Crew:
     """One helper thread beside the caller's own."""
 
@@ -90,7 +130,7 @@ class Crew:
 
     def forget(self):
         """There is no helper: not yet, or this process was forked and the helper did not come along."""
-        self.busy, self.jobs, self.done = threading.Lock(), None, None
+        self.busy, self.jobs = threading.Lock(), None
 
     def ready(self):
         """Whether two threads are better than BLAS' own."""
@@ -113,27 +153,20 @@ class Crew:
 
     def _share(self, work, parts):
         if self.jobs is None:
-            self.jobs, self.done = queue.SimpleQueue(), queue.SimpleQueue()
-            threading.Thread(target=self._help, args=(self.jobs, self.done), daemon=True).start()
-        self.jobs.put((work, parts))
+            jobs = queue.SimpleQueue()
+            threading.Thread(target=self._help, args=(jobs,), daemon=True).start()
+            self.jobs = jobs
+        job = Job(work, parts)
+        self.jobs.put(job)
         try:
             _take(work, parts)
         finally:
-            error = self.done.get()
-        if error is not None:
-            raise error
+            job.wait()
 
     @staticmethod
-    def _help(jobs, done):
+    def _help(jobs):
         while True:
-            work, parts = jobs.get()
-            try:
-                with np.errstate(all="ignore"):
-                    _take(work, parts)
-                done.put(None)
-            except BaseException as error:
-                done.put(error)
-            del work, parts                           # arrays must not live until the next job
+            jobs.get().run()
 
 
 def _take(work, parts):
