@@ -160,13 +160,13 @@ def earns_nothing(verdict):
     assert verdict.html.encode("utf-8")
 
 
-@every_exercise
+@short_exercises
 def test_an_odd_value_earns_nothing_and_breaks_nothing(exercise, shared, hasty):
     for value in ODD:
         earns_nothing(examine(exercise.id, lambda *args, value=value: value))
 
 
-@every_exercise
+@short_exercises
 def test_a_right_answer_with_spoilt_numbers_earns_nothing(exercise, shared, hasty):
     for how in SPOILT if inspect.isfunction(exercise.right) else ():
         touched = []

@@ -263,7 +263,7 @@ np.savez(sys.argv[3], *[y.numpy() for y in saved.run(["out", "loss", "slope"], f
 """
 
 
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("kind", [pytest.param(nn.LSTM, marks=pytest.mark.more), nn.GRU])      # seconds to compile
 def test_a_graph_that_was_built_with_compiled_kernels_loads_everywhere(kind, tmp_path):
     pytest.importorskip("numba")
     md.manual_seed(0)
