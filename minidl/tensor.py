@@ -255,10 +255,20 @@ class Tensor(Recordable):
 
     @grad.setter
     def grad(self, value):
+        if value is not None and (not isinstance(value, Tensor) or value.array.shape != self.array.shape):
+            raise self._no_gradient(value)
         if grad_watchers:
             for watch in tuple(grad_watchers):
                 watch(self, True)
         self._grad = value
+
+    def _no_gradient(self, value):
+        """What is wrong with something that was set as the gradient."""
+        if not isinstance(value, Tensor):
+            return ArgumentError(message("grad: a gradient is a tensor, or None for none yet.",
+                                         [("got", type(value).__name__)], "x.grad = None, or md.zeros_like(x)."))
+        return ShapeError(message("grad: a gradient has the shape of its tensor.",
+                                  [("tensor", self.shape), ("gradient", value.shape)]))
 
     @property
     def shape(self):

@@ -893,3 +893,15 @@ def test_training_in_8_threads_is_bit_equal_to_serial():
         thread.join()
     for k, found in enumerate(results):
         assert (found == _train(20, seed=k)).all()
+
+
+# ---------------------------------------------------------------------- what may be a gradient
+@pytest.mark.parametrize("value", [0, 0.0, [0, 0], np.zeros(2), "none"])
+def test_a_gradient_is_a_tensor_or_none(value):
+    x = md.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(md.errors.ArgumentError, match="a gradient is a tensor, or None"):
+        x.grad = value
+    assert x.grad is None
+    x.grad = md.zeros(2)
+    (x * x).sum().backward()
+    assert x.grad.tolist() == [2.0, 4.0]

@@ -1,5 +1,7 @@
 """md.compile: what it relies on, what it says, and that a compiled function is the function."""
+import copy
 import math
+import pickle
 import sys
 import threading
 
@@ -10,7 +12,7 @@ import minidl as md
 from minidl import backend, nn, optim
 from minidl import graph as G
 from minidl.errors import ArgumentError, DimensionError, ShapeError, TraceError
-from minidl.graph import compile
+from minidl.graph import compile, trace
 from minidl.graph.trace import active
 from minidl.nn import functional as F
 from minidl.nn.module import observers
@@ -701,3 +703,34 @@ def test_another_device_is_refused_in_a_session_too(fake):
         y = md.graph.placeholder((3,), md.float32, "y")
         with pytest.raises(TraceError, match="another device"):
             y + x
+
+
+# ---------------------------------------------------------------------- copies and interrupts
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+@pytest.mark.parametrize("called", [False, True])
+def test_a_copy_of_a_compiled_module_is_one_of_its_own(copied, called):
+    module = nn.Linear(4, 3).to(md.float64)
+    ours, x = compile(module, passes=[]), rows()
+    before = ours(x).detach() if called else module(x).detach()
+    theirs = copied(ours)
+    assert theirs.count == 0 and theirs.passes == [] and theirs.fn is not module
+    same(theirs(x), before)
+    with md.no_grad():
+        theirs.fn.weight.zero_()
+    same(ours(x), before)
+    same(theirs(x), theirs.fn.bias.expand(5, 3))
+
+
+def test_an_interrupt_at_the_start_of_a_recording_leaves_no_tracer(monkeypatch):
+    ordinary = backend.elsewhere
+
+    def stopped():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(backend, "elsewhere", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        compile(lambda x: 2 * x)(rows())
+    monkeypatch.setattr(backend, "elsewhere", ordinary)
+    assert active.tracer is None and not trace._tracing
+    same(2 * rows(), 2 * rows().numpy())
+    same(compile(lambda x: 2 * x)(rows()), 2 * rows())

@@ -466,7 +466,10 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing():
 
 def test_a_gradient_of_another_shape_is_refused():
     p = parameter(np.zeros((2, 3)))
-    p.grad = Tensor(np.zeros(3))
+    with pytest.raises(ShapeError, match=r"tensor    \(2, 3\)\n    gradient  \(3,\)"):
+        p.grad = Tensor(np.zeros(3))
+    p.grad = Tensor(np.zeros((2, 3)))
+    p.grad.array = np.zeros(3)                        # nobody would
     with pytest.raises(ShapeError, match=r"parameter  \(2, 3\)\n    gradient   \(3,\)"):
         optim.SGD([p]).step()
     assert p.array.tolist() == np.zeros((2, 3)).tolist()

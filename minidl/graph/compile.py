@@ -141,6 +141,9 @@ class Compiled:
             lines += [f"       because {r}" for r in _closest_first(reasons)[:3]]
         return "\n".join(lines)
 
+    def __reduce__(self):
+        return Compiled, (self.fn, self.passes)        # a copy, also in another process, records anew
+
     def __repr__(self):
         return f"<compiled {getattr(self, '__name__', 'function')}, {len(self.runs)} graph(s)>"
 

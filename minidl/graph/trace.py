@@ -127,8 +127,9 @@ class Tracer:
     @contextlib.contextmanager
     def at_work(self):
         """Inside the block every op of this thread is recorded."""
-        before, active.tracer = active.tracer, self
-        _switch_on()
+        before = active.tracer
+        _switch_on()                       # first: whatever stops it, no op of this thread is recorded without an end
+        active.tracer = self
         try:
             yield self
         finally:
@@ -386,11 +387,11 @@ _lock, _tracing = threading.Lock(), []
 
 def _switch_on():
     with _lock:
+        others, cpu = backend.elsewhere(), backend.cpu
         _tracing.append(1)
         if len(_tracing) == 1:
-            cpu = backend.cpu
             cpu.kernels, cpu.adopt, cpu.to_host = _Kernels(cpu.kernels), adopt, looked_at
-            for device in backend.elsewhere():
+            for device in others:
                 device.adopt = refuse
             grad_watchers.append(met)
             cpu.once, cpu.born, cpu.writable = once, born, writable
