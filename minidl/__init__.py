@@ -12,7 +12,7 @@ Layers
   6  nn.functional linalg func
   7  nn optim data serialize
   8  graph safetensors
-  9  onnx viz widgets
+  9  pretrained onnx viz widgets
   10 grading doctor
  11 judge
  12 cli

@@ -14,6 +14,7 @@
     SignalThroughDepth   histograms of signal and gradient in every layer, while depth, width and init slide
     LossLab              scores to drag: loss and slopes, the plain formula beside the mended one, where exp overflows
     Calibration          how sure a network is against how often it is right, while the temperature slides
+    FreezeThaw           layers frozen and thawed: memory, tape, the way back, and which of them move
     TrainingDashboard    curves, histograms and a health line, from two lines in any loop
 
 Every widget can be used without a browser: `widget.forward()` takes a step, `widget.describe()` says in words what
@@ -42,6 +43,7 @@ HOME = {                              # public name -> the file of minidl/widget
     "GradientThroughTime": "through_time",
     "SignalThroughDepth": "through_depth",
     "Playground": "playground",
+    "FreezeThaw": "thaw",
     "TrainingDashboard": "dashboard",
     "LossLab": "losses",
     "Calibration": "calibration",

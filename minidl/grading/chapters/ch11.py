@@ -5,7 +5,6 @@ pictures.
 digits that was trained on MNIST (tools/train_reader8x8.py) and is to read those of `Digits`.
 """
 import json
-import os
 
 import numpy as np
 
@@ -13,9 +12,9 @@ from ... import nn, optim
 from ...autograd import no_grad
 from ...data import Digits
 from ...nn import functional as F
+from ...pretrained import prepared, published, reader8x8
 from ...random import manual_seed
-from ...safetensors import load_file
-from ...tensor import Tensor, tensor
+from ...tensor import tensor
 from ..cases import case
 from ..exercise import Exercise
 
@@ -470,25 +469,6 @@ hundred = Exercise(
         "Twenty times through the hundred, in shuffled batches of 20, with Adam and a rate of 0.003, is enough. Look "
         "at the loss: it should come near 0."))
 ENOUGH = 0.85
-
-
-def reader8x8():
-    """The published model, with random weights. x: N 1 8 8 -> N 10"""
-    return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(),
-                         nn.MaxPool2d(2), nn.Flatten(), nn.Linear(256, 32), nn.ReLU(), nn.Linear(32, 10))
-
-
-def prepared(shades):
-    """Shades from 0 to 1, (N, 8, 8), as the published model wants them."""
-    return Tensor(((np.asarray(shades) - 0.35) * 2.5).astype(np.float32)[:, None])
-
-
-def published():
-    """The model with its published weights."""
-    model = reader8x8()
-    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "data")
-    model.load_state_dict(load_file(os.path.join(folder, "reader8x8.safetensors")))
-    return model
 
 
 def _numbers(model):
