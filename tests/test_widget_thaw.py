@@ -101,12 +101,13 @@ def test_bytes_on_the_tape_are_the_values_that_rules_ask_for():
     frozen_first, frozen_second = two_layers(frozen=["0"])[2].trace.figure["rows"]
     assert frozen_first["held"] == 0
     assert frozen_second["held"] == second["held"] + hidden             # what relu held is now held for dW alone
-    assert answer <= second["held"] <= 3 * answer + 4 * 8               # cross entropy: as many as the answers, and classes
+    assert answer <= second["held"] <= 3 * answer + 4 * 8               # of cross entropy, and the classes
 
 
 def test_everything_frozen_is_a_run_too():
     widget = two_layers(frozen=["0", "2"])[2]
-    assert "Everything is frozen" in widget.trace[0].text and "no backward pass at all" in widget.trace.figure["facts"][2]
+    assert "Everything is frozen" in widget.trace[0].text
+    assert "no backward pass at all" in widget.trace.figure["facts"][2]
     assert all(frame.data["moved"] == [0, 0] for frame in list(widget.trace)[1:])
     assert widget.last().text.endswith("Every layer is where it was.")
 
@@ -119,11 +120,38 @@ def test_the_model_and_the_random_numbers_of_the_notebook_stay_as_they_are():
     md.manual_seed(9)
     wanted = md.randn(3).numpy()
     md.manual_seed(9)
-    runs = [FreezeThaw(model, x, y, x, y, steps=3, batch=6).trace for _ in range(2)]
-    assert runs[0] == runs[1]                                           # dropout or not
+    first = FreezeThaw(model, x, y, x, y, steps=3, batch=6).trace
     np.testing.assert_array_equal(md.randn(3).numpy(), wanted)
+    assert first == FreezeThaw(model, x, y, x, y, steps=3, batch=6).trace         # dropout or not
     assert all(np.array_equal(value.numpy(), before[name].numpy()) for name, value in model.state_dict().items())
     assert model.training and all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+def test_steps_are_taken_in_the_mode_that_the_model_has_and_judged_in_eval():
+    md.manual_seed(5)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    x, y = md.randn(12, 3) * 3 + 4, md.tensor(np.arange(12) % 2)
+    widget = FreezeThaw(model, x, y, x, y, steps=1, batch=6)
+    part = np.random.default_rng(0).permutation(12)[:6]
+    trained = F.cross_entropy(copy.deepcopy(model)(x[part]), y[part]).item()
+    assert widget.trace[1].data["loss"] == pytest.approx(trained, rel=1e-5)
+    assert trained != pytest.approx(F.cross_entropy(copy.deepcopy(model).eval()(x[part]), y[part]).item(), rel=1e-2)
+    judged, other = ((one(x).detach().numpy().argmax(1) == y.numpy()).mean()
+                     for one in (copy.deepcopy(model).eval(), copy.deepcopy(model)))
+    assert widget.trace[0].data["right"] == pytest.approx(judged) and judged != other
+
+
+def test_what_becomes_of_the_model_later_does_not_change_a_run():
+    model, _, widget = two_layers()
+    right = widget.trace[0].data["right"], widget.trace[-1].data["moved"]
+    with md.no_grad():
+        for p in model.parameters():
+            p.mul_(-3.0)
+    widget.edit(steps=5)
+    widget.edit(steps=6)
+    widget._runs.clear()
+    widget.recompute()
+    assert (widget.trace[0].data["right"], widget.trace[-1].data["moved"]) == right
 
 
 def test_a_prediction_is_asked_for_and_answered():

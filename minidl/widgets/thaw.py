@@ -199,7 +199,8 @@ class FreezeThaw(Widget):
         return [layer.name for layer in self.layers]
 
     def _no_layer(self, name):
-        return ArgumentError(message(f"FreezeThaw: there is no layer {name!r}.", [("layers", ", ".join(self._names()))]))
+        return ArgumentError(message(f"FreezeThaw: there is no layer {name!r}.",
+                                     [("layers", ", ".join(self._names()))]))
 
     # ------------------------------------------------------------------ the run
     def run(self, frozen=None):
@@ -338,8 +339,8 @@ class FreezeThaw(Widget):
         reached = [row for row, (n, _) in zip(self.layers, run.tape) if n]
         back = (f"backward goes back as far as {reached[0].title}." if reached else "there is no backward pass at all.")
         return [f"{learn:,} of {numbers:,} numbers learn.",
-                f"Gradients take {size_text(sum(run.gradient))} of {size_text(sum(everything.gradient))}, Adam's memory "
-                f"{size_text(sum(run.state))} of {size_text(sum(everything.state))}.",
+                f"Gradients take {size_text(sum(run.gradient))} of {size_text(sum(everything.gradient))}, Adam's "
+                f"memory {size_text(sum(run.state))} of {size_text(sum(everything.state))}.",
                 f"The tape holds {ops} of {all_ops} ops and keeps {size_text(held)} of {size_text(all_held)} for "
                 f"backward; {back}"]
 
@@ -352,7 +353,8 @@ class FreezeThaw(Widget):
     def _data(self, run, t):
         before = t == 0
         return {"t": t, "loss": None if before else run.loss[t - 1], "right": run.right[t],
-                "moved": None if before else [_short(v) for v in run.moved[t - 1]], "way": [_short(v) for v in run.way[t]],
+                "moved": None if before else [_short(v) for v in run.moved[t - 1]],
+                "way": [_short(v) for v in run.way[t]],
                 "slope": None if before else [v if v is None else _short(v) for v in run.slope[t - 1]]}
 
     # ------------------------------------------------------------------ in words
@@ -405,8 +407,8 @@ class FreezeThaw(Widget):
         for k, layer in enumerate(self.layers):
             slope = run.slope[t - 1][k]
             gradient = "no gradient" if slope is None else f"gradient of length {number(slope)}"
-            yield (f"{layer.title}: moved by {percent(run.moved[t - 1][k])} in this step, {percent(run.way[t][k])} since "
-                   f"the start, {gradient}.")
+            yield (f"{layer.title}: moved by {percent(run.moved[t - 1][k])} in this step, {percent(run.way[t][k])} "
+                   f"since the start, {gradient}.")
 
     # ------------------------------------------------------------------ without a page
     def draw(self, frame):

@@ -1,4 +1,4 @@
-"""The static picture of FreezeThaw: a row for each layer, and the curve of what is right; static/thaw.js draws alike."""
+"""The static picture of FreezeThaw: a row for each layer, and the curve of what is right, as static/thaw.js has it."""
 import textwrap
 
 from ..viz import theme
@@ -46,7 +46,8 @@ def _row(row, k, figure, data, y):
              _text(f"{row['count']:,} numbers, {state}", NAME + 12, y + 26, class_="small"),
              _text(row["way"], BACK, middle, class_="muted" if row["back"] == "stops" else None),
              _text(row["tape"], TAPE, middle, class_="small" if row["ops"] else "small muted"),
-             _text(row["memory"], MEMORY, middle, class_="small muted" if row["frozen"] else "small"), _bar(k, figure, data, y)]
+             _text(row["memory"], MEMORY, middle, class_="small muted" if row["frozen"] else "small"),
+             _bar(k, figure, data, y)]
     return joined(parts)
 
 

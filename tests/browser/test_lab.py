@@ -188,7 +188,7 @@ def test_playground_shows_the_weights_that_it_hands_back(lab, shots):
         notebook.until(lambda: notebook.kernel("_.index") == "20")
         first = json.loads(notebook.kernel("[_.hand_back()[0].weight.tolist(), small[0].bias.tolist()]"))
         assert start != str(first[0])
-        for k in range(4):
+        for k in range(3):
             assert on_screen(f"unit-1-{k}") == pytest.approx([*first[0][k], first[1][k]], rel=1e-2)
         notebook.press("Escape", "Home")
         notebook.drag_slider("step", 0.5)
@@ -258,6 +258,21 @@ def test_gate_console_holds_a_gate_and_the_rest_follows(lab, shots):
         np.testing.assert_allclose(on_screen("c"), held["c"], rtol=1e-4)
         assert abs(held["c"][3] - free["c"][3]) > 1e-3
         notebook.shot(shots, "gate_console")
+        check_what_is_left(notebook)
+
+
+def test_freeze_and_thaw_spares_what_is_frozen(lab, shots):
+    with shown(lab, "freeze-thaw") as notebook:
+        assert "8,554 of 9,802 numbers learn" in notebook.live.locator(".md-facts").text_content()
+        notebook.live.locator('[data-key="layer-6"]').click()
+        notebook.settled()
+        assert notebook.kernel("_.frozen") == "['0', '2', '6']"
+        notebook.press("Escape", "End")
+        labels = notebook.labels()
+        assert all("Moved by 0 % in this step, 0 % since the start" in labels[f"layer-{k}"] for k in (0, 2, 6))
+        shown_way = float_of(labels["layer-8"].split("this step, ")[1].split(" %")[0])
+        assert shown_way == pytest.approx(100 * float(notebook.kernel("_.run().way[-1][3]")), rel=1e-3)
+        notebook.shot(shots, "freeze_thaw")
         check_what_is_left(notebook)
 
 

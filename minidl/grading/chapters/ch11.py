@@ -2,7 +2,7 @@
 pictures.
 
 11.1 and 11.2 are Python's and NumPy's. 11.3 works with small modules that a case describes, 11.4 with a reader of
-digits that was trained on MNIST (tools/train_reader8x8.py) and is to read those of `Digits`.
+digits that was trained on MNIST (minidl/pretrained.py) and is to read those of `Digits`.
 """
 import json
 
@@ -468,7 +468,11 @@ hundred = Exercise(
         "may learn.",
         "Twenty times through the hundred, in shuffled batches of 20, with Adam and a rate of 0.003, is enough. Look "
         "at the loss: it should come near 0."))
-ENOUGH = 0.85
+DRAWS = tuple(range(12))
+# For each draw of a hundred pictures, how many of the 360 test digits the best of twelve trainings from scratch reads:
+# Adam with rates of 0.001, 0.003 and 0.01; 10, 20, 40 and 80 times through the hundred; chosen is the one that reads
+# most of 500 labelled digits that the exercise does not hand out. tests/test_pretrained.py computes them again.
+SCRATCH = (334, 321, 326, 312, 337, 319, 335, 317, 329, 318, 318, 328)
 
 
 def _numbers(model):
@@ -498,27 +502,38 @@ def adapt(model, x, y):
     return _learned(_copy(model, (0, 2)), x, y)
 
 
+def drawn(draw):
+    """The places of a hundred training digits, ten of each kind."""
+    rng, targets = np.random.default_rng(draw), Digits().targets
+    return np.concatenate([rng.permutation(np.flatnonzero(targets == c))[:10] for c in range(10)])
+
+
+def read_by(model):
+    """How many of the 360 test digits a model reads."""
+    others = Digits(train=False)
+    with no_grad():
+        return int((model(prepared(others.data / 255)).argmax(1).numpy() == others.targets).sum())
+
+
 @hundred.observe
-def _(answer, seed):
-    manual_seed(seed)
-    digits, others, start = Digits(), Digits(train=False), published()
-    part = np.random.default_rng(seed).permutation(len(digits.data))[:100]
+def _(answer, draw):
+    manual_seed(draw)
+    digits, part, start = Digits(), drawn(draw), published()
     kept = _numbers(start)
     model = answer(start, prepared(digits.data[part] / 255), tensor(digits.targets[part]))
-    with no_grad():
-        read = (model(prepared(others.data / 255)).argmax(1).numpy() == others.targets).mean()
+    read = read_by(model)
     now = _numbers(model)
     moved = sorted({name.split(".")[0] for name in kept if not np.array_equal(now[name], kept[name])})
     return {"layers that differ from the published ones": ", ".join(moved),
-            f"reads {ENOUGH:.0%} or more of 360 new digits": bool(read >= ENOUGH),
+            "reads more of 360 new digits than the best from scratch": bool(read > SCRATCH[draw]),
             "the model that was handed in is as it was": all(
                 np.array_equal(number, kept[name]) for name, number in _numbers(start).items())}
 
 
 @hundred.cases
 def _(rng):
-    yield case(0)
-    yield case(int(rng.integers(1, 999)))
+    yield case(4)                                   # where scratch is good, and a little training is not enough
+    yield case(int(rng.choice([draw for draw in DRAWS if draw != 4])))
 
 
 @hundred.mistake("Nothing has learned: these are the published weights.")
