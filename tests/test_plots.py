@@ -88,6 +88,19 @@ def test_two_of_a_kind(one, two):
     assert plots.plural(2, one) == two and plots.plural(1, one) == f"1 {one}"
 
 
+def test_marks_stand_upright_in_every_panel_and_are_told():
+    history = {"train loss": [3.0, 2.0, 1.0, 1.5], "validation accuracy": [0.1, 0.2, 0.3, 0.2]}
+    picture = plots.curves(history, marks={"kept": 3, "stopped": 4})
+    assert repr(picture).startswith("Loss over 4 epochs: train from 3 to 1.5")
+    assert repr(picture).endswith("Marked: kept at epoch 3 and stopped at epoch 4.")
+    for ax in picture.figure.axes:
+        upright = [line.get_xdata()[0] for line in ax.lines if len(set(line.get_xdata())) == 1]
+        assert upright == [3, 4] and {"kept", "stopped"} <= set(words(ax))
+        kept, stopped = (text for text in ax.texts if text.get_text() in ("kept", "stopped"))
+        assert kept.get_position()[1] > stopped.get_position()[1] and stopped.get_ha() == "right"
+    assert "Marked" not in repr(plots.curves(history))
+
+
 def test_curves_are_told_by_kind_with_their_best_epoch():
     assert plots.curves(HISTORY).alt == (
         "Loss over 2 epochs: train from 3 to 0.5; validation from 1 to 1.25, lowest in epoch 1. "

@@ -5,7 +5,7 @@ import pytest
 import minidl as md
 from minidl import nn
 from minidl.errors import ArgumentError, ShapeError
-from minidl.viz import histograms, roofline, surface
+from minidl.viz import histograms, roofline, scatter, surface
 
 
 def bars(picture, k=0):
@@ -95,3 +95,27 @@ def test_what_does_not_fit_is_refused(call, kind, problem):
 def test_each_is_a_picture_with_words(call):
     bundle = call()._repr_mimebundle_()
     assert bundle["image/png"].startswith(b"\x89PNG") and bundle["text/plain"].endswith(".")
+
+
+# ---------------------------------------------------------------------- points in a plane
+def test_points_are_where_their_numbers_say_and_groups_differ_in_shape():
+    x, y = np.arange(5.0), np.array([0.0, 2.0, 4.0, 6.0, 8.0])
+    picture = scatter({"all": (x, y), "picked": (x[:2], y[:2]), "late": (md.tensor([3.0]), [6.0])}, "before", "after")
+    ax = picture.figure.axes[0]
+    assert [c.get_offsets().tolist() for c in ax.collections] == [
+        np.stack([x, y], axis=1).tolist(), [[0.0, 0.0], [1.0, 2.0]], [[3.0, 6.0]]]
+    shapes = [c.get_paths()[0].vertices.shape for c in ax.collections[1:]]
+    assert shapes[0] != shapes[1] and ax.get_xlabel() == "before"
+    assert repr(picture) == ("Points in a plane, after over before. all: 5 points, 0 to 4 across, 0 to 8 up, "
+                             "correlation 1.00. picked: 2 points, 0 to 1 across, 0 to 2 up. "
+                             "late: 1 point, 3 to 3 across, 6 to 6 up.")
+
+
+def test_points_that_cannot_be_drawn_are_refused():
+    with pytest.raises(ShapeError, match=r"every point needs an x and a y.*\n.*group +a"):
+        scatter({"a": ([1.0], [1.0, 2.0])})
+    with pytest.raises(ShapeError, match="every point needs"):
+        scatter({"a": ([], [])})
+    for count in (0, 8):
+        with pytest.raises(ShapeError, match="cannot be told apart"):
+            scatter({str(k): ([1.0], [1.0]) for k in range(count)})

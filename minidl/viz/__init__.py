@@ -17,6 +17,7 @@ FILES = {
     "plots": ("images", "curves", "confusion", "mistakes", "filters", "feature_maps"),
     "distributions": ("histograms",),
     "surfaces": ("surface",),
+    "scatters": ("scatter",),
     "sketches": ("sketch",),
     "heatmaps": ("fields", "attention", "gates", "spectrogram"),
     "rooflines": ("roofline",),

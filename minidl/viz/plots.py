@@ -171,7 +171,7 @@ def images(batch, titles=None, columns=8):
 
 
 # ---------------------------------------------------------------------- pictures of training
-def curves(history, log=False, unit="epoch"):
+def curves(history, log=False, unit="epoch", marks=None):
     """Loss and accuracy over the epochs, one panel for each kind.
 
     Args:
@@ -180,6 +180,7 @@ def curves(history, log=False, unit="epoch"):
             with one for each batch, are drawn pale, and their running mean on top.
         log: draw losses on a logarithmic scale.
         unit: what the shortest list counts, if not epochs.
+        marks: name -> epoch; upright lines with their names, for what happened there.
     """
     history = {name: np.asarray(values, dtype=float) for name, values in history.items() if len(values)}
     if not history:
@@ -192,7 +193,18 @@ def curves(history, log=False, unit="epoch"):
         lines = {name.removesuffix(kind).strip() or kind: values
                  for name, values in history.items() if name.split()[-1] == kind}
         said.append(_panel(ax, kind, lines, epochs, log and kind == "loss", unit))
+        _mark(ax, marks or {})
+    said += [f"Marked: {listed([f'{name} at {unit} {at}' for name, at in marks.items()])}."] if marks else []
     return Picture(figure, " ".join(said))
+
+
+def _mark(ax, marks):
+    """Upright lines; names at the top, each below the one before, so that neighbours can be read."""
+    for k, (name, at) in enumerate(marks.items()):
+        ax.axvline(at, color=INK, linewidth=1, linestyle=(0, (2, 2)))
+        right = at > sum(ax.get_xlim()) * 0.8
+        ax.annotate(name, (at, 1), xycoords=ax.get_xaxis_transform(), xytext=(-4 if right else 4, -10 - 12 * k),
+                    textcoords="offset points", ha="right" if right else "left", fontsize=9)
 
 
 def _panel(ax, kind, lines, epochs, log, unit):
