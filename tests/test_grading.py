@@ -5,6 +5,7 @@ Each part on an exercise made here; the real ones are looked at in test_exercise
 import collections
 import contextlib
 import importlib
+import io
 import json
 import os
 import re
@@ -679,6 +680,16 @@ def test_a_folder_that_is_gone_stops_nobody(double, tmp_path, monkeypatch):
     (tmp_path / "gone").rmdir()
     assert examine("99.1", twice).right
     assert examine("99.1", lambda x: os.chdir("/") or twice(x)).right
+
+
+@pytest.mark.parametrize(("letters", "said"), [("cp1252", "? 99.1 Twice"), ("utf-8", "\u2713 99.1 Twice")])
+def test_a_place_that_lacks_a_letter_gets_a_question_mark(double, monkeypatch, letters, said):
+    found = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(found, encoding=letters, write_through=True))
+    check("99.1", twice)
+    assert said in found.getvalue().decode(letters)
+    progress()
+    assert b"Your progress" in found.getvalue()
 
 
 # --- the record -------------------------------------------------------------------------------------------------------

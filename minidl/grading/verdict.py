@@ -189,4 +189,5 @@ def show(thing):
         from IPython.display import display
         display(thing)
     else:
-        print(thing)
+        letters = getattr(sys.stdout, "encoding", None) or "utf-8"             # of Windows' own, when sent to a file
+        print(str(thing).encode(letters, "replace").decode(letters))
