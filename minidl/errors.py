@@ -114,3 +114,12 @@ def message(what, facts=(), try_=""):
     widths = [max((len(fact[k]) for fact in facts if len(fact) > k), default=0) for k in range(3)]
     rows = ["    " + "  ".join(cell.ljust(width) for cell, width in zip(fact, widths)).rstrip() for fact in facts]
     return "\n".join([what, *rows, *([f"Try: {try_}"] if try_ else [])])
+
+
+def first_line(error):
+    """The first line of what an error says; what kind it is if it says nothing, as a bare `assert` does.
+
+    >>> first_line(ValueError("no\\nreally")), first_line(AssertionError())
+    ('no', 'AssertionError')
+    """
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

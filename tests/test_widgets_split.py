@@ -107,6 +107,18 @@ def test_a_mistake_of_the_function_is_shown_on_both_sides():
     assert "ShapeError" in frame.text and frame.data["line"] == widget.first_line + 2
 
 
+def test_an_error_without_a_word_is_shown_by_its_name():
+    def small(x):
+        y = x * 2
+        if y.shape != (3,):
+            raise AssertionError
+        return y
+
+    widget = split_screen(small, md.ones(2))
+    (frame,) = frames(widget, "error")
+    assert "AssertionError" in frame.text
+
+
 def test_training_is_shown_and_put_back(rng):
     md.manual_seed(3)
     model = md.nn.Linear(3, 1)

@@ -17,7 +17,7 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..errors import JudgeError, RefusedError, message
+from ..errors import JudgeError, RefusedError, first_line, message
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SECONDS_FOR_WORKERS = 60
@@ -198,7 +198,7 @@ class Dask(Crew):
         except (OSError, TimeoutError) as error:
             self.close()
             raise JudgeError(message("There is no cluster with workers at this address.", [
-                ("address", address or "this machine"), ("because", str(error).splitlines()[0])],
+                ("address", address or "this machine"), ("because", first_line(error))],
                 "whether scheduler and workers run: `dask scheduler`, `dask worker`.")) from None
 
     @property
@@ -223,7 +223,7 @@ class Dask(Crew):
         try:
             return ticket, future.result(), None
         except distributed.KilledWorker as error:
-            return ticket, None, WorkerDied(str(error).splitlines()[0])
+            return ticket, None, WorkerDied(first_line(error))
         except distributed.client.FutureCancelledError:
             raise _gone() from None
         except Exception as error:

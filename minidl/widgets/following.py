@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..anomaly import born
-from ..errors import ArgumentError, message
+from ..errors import ArgumentError, first_line, message
 from ..func.trees import leaves
 from ..graph.symbols import Symbol
 from ..graph.trace import active
@@ -126,7 +126,8 @@ def follow(fn, call, known=None):
     except Exception as error:
         run.error = error
         if run.lines:
-            run.lines[-1].rows.append(("error", f"{type(error).__name__}: {str(error).splitlines()[0]}"))
+            kind, said = type(error).__name__, first_line(error)
+            run.lines[-1].rows.append(("error", kind if said == kind else f"{kind}: {said}"))
     finally:
         sys.settrace(before)
         watchers.remove(look.op)

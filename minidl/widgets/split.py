@@ -20,7 +20,7 @@ import traitlets as tr
 
 from .. import graph
 from ..creation import ones
-from ..errors import ArgumentError, TraceError, message
+from ..errors import ArgumentError, TraceError, first_line, message
 from ..func.trees import leaves
 from ..graph.compile import Compiled
 from ..tensor import Tensor
@@ -348,7 +348,7 @@ def _told(line):
 def _why(line, error):
     """Why the right side stops where the left one goes on."""
     if not isinstance(error, TraceError):
-        return f"Only the right side raises: {type(error).__name__}: {str(error).splitlines()[0]}"
+        return f"Only the right side raises: {type(error).__name__}: {first_line(error)}"
     facts = [part.strip() for part in str(error).splitlines()]
     made = next((part.split(None, 2)[-1] for part in facts if part.startswith("made by")), "")
     advice = next((part for part in facts if part.startswith("Try:")), "")

@@ -15,7 +15,7 @@ from .. import data as sets
 from .. import func, optim
 from .. import random as _random
 from ..autograd import detect_anomaly, no_grad
-from ..errors import AnomalyError, ArgumentError, ShapeError, message
+from ..errors import AnomalyError, ArgumentError, ShapeError, first_line, message
 from ..nn import functional as F
 from ..nn.module import observers
 from ..random import Generator
@@ -230,7 +230,7 @@ def _culprit(model, run, x, y, state, step):
             loss.backward()
     except AnomalyError as error:
         layer = _layer(called, places) if where == "forward" else where
-        return f"step {step}, {layer}: {str(error).splitlines()[0]}"
+        return f"step {step}, {layer}: {first_line(error)}"
     finally:
         observers.remove(called.append)
         _random.set_rng_state(after)
