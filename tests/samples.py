@@ -341,8 +341,8 @@ sample("rnn_scan", (1, 3, 2, 4), (1, 4, 4), (2, 4), nonlinearity="tanh")
 sample("rnn_scan", (1, 3, 2, 4), (1, 4, 4), (2, 4), flags(3, 2, 1), nonlinearity="relu")
 sample("lstm_scan", (4, 3, 2, 2), (4, 2, 2), (2, 2), (2, 2))
 sample("lstm_scan", (4, 3, 2, 2), (4, 2, 2), (2, 2), (2, 2), flags(3, 2, 1))
-sample("lstm_slopes", (6, 2, 1, 2), (6, 2, 1, 2), (4, 2, 2), (1, 2))          # small: it is differentiated twice more
-sample("lstm_slopes", (6, 2, 2, 2), (6, 2, 2, 2), (4, 2, 2), (2, 2), flags(2, 2, 1))
+sample("lstm_slopes", *[(2, 1, 2)] * 6, (6, 2, 1, 2), (4, 2, 2), (1, 2))      # small: it is differentiated twice more
+sample("lstm_slopes", *[(2, 2, 2)] * 6, (6, 2, 2, 2), (4, 2, 2), (2, 2), flags(2, 2, 1))
 sample("gru_scan", (3, 3, 2, 2), (3, 2, 2), (2,), (2, 2))
 sample("gru_scan", (3, 3, 2, 2), (3, 2, 2), (2,), (2, 2), flags(3, 2, 1))
 

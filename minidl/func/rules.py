@@ -267,7 +267,9 @@ def _scan(op, values, split, meta):
         return one_by_one(op, values, split, meta)
     joined = [v if name in weights else _beside(in_front(v, s, count), name)
               for v, s, name in zip(values, split, op.inputs)]
-    return moved(cut(op(*joined, **meta), 2, count), 2, 0)
+    out = op(*joined, **meta)
+    batch = len(out.shape) - 2
+    return moved(cut(out, batch, count), batch, 0)
 
 
 def _beside(x, name):

@@ -12,7 +12,7 @@ import numpy as np
 from .. import ops
 from ..ops.conv import batch_first
 from ..ops.pool import laid_out_like, pooled_size
-from ..ops.recurrent import before_each_step, parts, weight_gradient
+from ..ops.recurrent import before_each_step, behind, nothing, parts, weight_gradient
 from ..ops.reduce import sum as reduce_sum
 from ..ops.shape import concat, expand, reshape
 from ..primitive import primitive, registry
@@ -295,57 +295,16 @@ def sequences(log):
     return halves(log.shape[2], 8 if log.size > LARGE else log.shape[2])
 
 
-# The rule of lstm_scan is a Python loop over small arrays. On arrays, and in a graph, this op takes its place; on
-# tensors, when the gradient is itself to be differentiated, the rule as it stands. What the op means is written with
-# ops, so that a graph in a file need not hold it (graph/store.py).
-rule = ops.lstm_scan.rules["xs"].function
-
-
-def like_the_log(log, *slopes):
-    """The slopes of all letters as one array in the shape of the log; some are a single 0."""
-    part = log.shape[1:]
-    return concat(*[reshape(expand(x, shape=part), shape=(1, *part)) for x in slopes], dim=0)
-
-
-def behind(steps, *states):
-    """Gradients of steps (G, T, N, H) and of states (N, H), one behind the other: (G T + states, N, H)."""
-    shape = steps.shape[2:]
-    return concat(reshape(steps, shape=(steps.shape[0] * steps.shape[1], *shape)),
-                  *[reshape(x, shape=(1, *shape)) for x in states], dim=0)
-
-
-def lstm_scan_grad_by_op(gi, gf, gn, go, gc, gh, log, w, h, c):
-    """`lstm_scan_grad` by the rule of lstm_scan."""
-    dz, _, dh, dc = rule(like_the_log(log, gi, gf, gn, go, gc, gh), log, w, h, c, None)
-    return behind(dz, dh, dc)
-
-
-@primitive(symbol="LSTM∂", expansion=lstm_scan_grad_by_op)
-def lstm_scan_grad(xp, gi, gf, gn, go, gc, gh, log, w, h, c):
-    """The gradients of the sums (4, T, N, H), of the first h and the first c, one behind the other: (4 T + 2, N, H)."""
-    return lstm_scan_grad_by_op(gi, gf, gn, go, gc, gh, log, w, h, c)
-
-
-@lstm_scan_grad.shape
-def _(gi, gf, gn, go, gc, gh, log, w, h, c):
-    return (4 * log[1] + 2, *h)
-
-
-def nothing(x):
-    """Whether an array is a single 0 that is repeated."""
-    return not any(x.strides) and not x[(0,) * x.ndim]
-
-
-@functools.partial(kernel, name="lstm_scan_grad")
-def lstm_scan_backwards(forward, xp, gi, gf, gn, go, gc, gh, log, w, h, c):
-    if sgemm is None or not single(gi, gf, gn, go, gc, gh, log, w, h, c) or not log.size:
-        return forward(xp, gi, gf, gn, go, gc, gh, log, w, h, c)
+@kernel
+def lstm_slopes(forward, xp, gi, gf, gn, go, gc, gh, log, w, c, mask=None):
+    if sgemm is None or mask is not None or not single(gi, gf, gn, go, gc, gh, log, w, c) or not log.size:
+        return forward(xp, gi, gf, gn, go, gc, gh, log, w, c, mask)
     log, w, c = map(owned, (log, w, c))
     gates, steps = [gi, gf, gn, go], log.shape[1]
-    gates = np.empty((4, 0, *h.shape), np.float32) if all(map(nothing, gates)) else np.stack(gates)
-    gc = np.empty((0, *h.shape), np.float32) if nothing(gc) else owned(gc)
-    out, gh = np.empty((4 * steps + 2, *h.shape), np.float32), owned(gh)
-    w = w.reshape(4 * h.shape[1], h.shape[1])
+    gates = np.empty((4, 0, *c.shape), np.float32) if all(map(nothing, gates)) else np.stack(gates)
+    gc = np.empty((0, *c.shape), np.float32) if nothing(gc) else owned(gc)
+    out, gh = np.empty((4 * steps + 2, *c.shape), np.float32), owned(gh)
+    w = w.reshape(4 * c.shape[1], c.shape[1])
     crew.share(lambda k: lstm_backward(gates, gc, gh, log, w, c, out, k.start, k.stop), sequences(log))
     return out
 
@@ -353,14 +312,6 @@ def lstm_scan_backwards(forward, xp, gi, gf, gn, go, gc, gh, log, w, h, c):
 def owned(x):
     """x as numba's loops were compiled for it."""
     return x if x.flags.c_contiguous and x.flags.writeable else x.copy()
-
-
-def fast_rule(g, out, w, h, c, mask):
-    if mask is not None or isinstance(out, Tensor) or isinstance(g, Tensor):
-        return rule(g, out, w, h, c, mask)
-    found, steps = registry["lstm_scan_grad"](*parts(g), out, w, h, c), out.shape[1]
-    dz = reshape(found[:4 * steps], shape=(4, *out.shape[1:]))
-    return dz, weight_gradient(dz, before_each_step(h, out[5])), found[4 * steps], found[4 * steps + 1]
 
 
 # ---------------------------------------------------------------------- the same for the GRU
@@ -430,7 +381,16 @@ def gru_scan(forward, xp, xs, w, b, h, mask=None):
     return log
 
 
+# The rule of gru_scan is a Python loop over small arrays. On arrays, and in a graph, this op takes its place; on
+# tensors, when the gradient is itself to be differentiated, the rule as it stands. What the op means is written with
+# ops, so that a graph in a file need not hold it (graph/store.py).
 gru_rule = ops.gru_scan.rules["xs"].function
+
+
+def like_the_log(log, *slopes):
+    """The slopes of all letters as one array in the shape of the log; some are a single 0."""
+    part = log.shape[1:]
+    return concat(*[reshape(expand(x, shape=part), shape=(1, *part)) for x in slopes], dim=0)
 
 
 def gru_scan_grad_by_op(gr, gz, gn, gq, gh, log, w, b, h):
@@ -474,5 +434,4 @@ def fast_gru_rule(g, out, w, b, h, mask):
             found[4 * steps])
 
 
-RULES = {"lstm_scan": (("xs", "w", "h", "c"), fast_rule, rule),
-         "gru_scan": (("xs", "w", "b", "h"), fast_gru_rule, gru_rule)}
+RULES = {"gru_scan": (("xs", "w", "b", "h"), fast_gru_rule, gru_rule)}

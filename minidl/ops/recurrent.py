@@ -101,6 +101,13 @@ def in_order(steps):
     return concat(*[step[:, None] for step in reversed(steps)], dim=1)
 
 
+def behind(steps, *states):
+    """Gradients of steps (G, T, N, H) and of states (N, H), one behind the other: (G T + states, N, H)."""
+    shape = steps.shape[2:]
+    return concat(reshape(steps, shape=(steps.shape[0] * steps.shape[1], *shape)),
+                  *[reshape(x, shape=(1, *shape)) for x in states], dim=0)
+
+
 def let_through(mask, t, d):
     """Split the gradient of a held state: what goes into the step, and what goes past it."""
     return (d, 0) if mask is None else (d * mask[t], d * (1 - mask[t]))
@@ -164,15 +171,15 @@ def lstm_scan(xp, xs, w, h, c, mask=None):
 
 @lstm_scan.grad("xs", "w", "h", "c")
 def _(g, out, w, h, c, mask):
-    slopes = lstm_slopes(g, out, w, c, *([] if mask is None else [mask]))
-    dz, (dh, dc, _, _) = slopes[:, 1:], parts(slopes[:, 0])
-    return dz, weight_gradient(dz, before_each_step(h, out[5])), dh, dc
+    count = 4 * out.shape[1]
+    slopes = lstm_slopes(*parts(g), out, w, c, *([] if mask is None else [mask]))
+    dz = reshape(slopes[:count], shape=(4, *out.shape[1:]))
+    return dz, weight_gradient(dz, before_each_step(h, out[5])), slopes[count], slopes[count + 1]
 
 
-def lstm_slopes_by_op(g, log, w, c, mask=None):
+def lstm_slopes_by_op(gi, gf, gn, go, gc, gh, log, w, c, mask=None):
     """`lstm_slopes` in the language of ops: the formulas, one step back after the other."""
     i, f, n, o, cs, _ = parts(log)
-    gi, gf, gn, go, gc, gh = parts(g)                 # mostly zeros, but somebody may look at the gates themselves
     bent, before = tanh(cs), [c, *parts(cs)]
     dh, dc, steps = 0, 0, []
     for t in reversed(range(log.shape[1])):
@@ -185,46 +192,56 @@ def lstm_slopes_by_op(g, log, w, c, mask=None):
         do = (dh * bent[t] + go[t]) * o[t] * (1 - o[t])
         steps.append(gates_of(di, df, dn, do))
         dh, dc = through(steps[-1], w) + past_h, dc * f[t] + past_c
-    return in_order([*steps, gates_of(dh, dc, dh * 0, dh * 0)])
+    return behind(in_order(steps), dh, dc)
 
 
-@primitive(symbol="∂LSTM", dtype="g", expansion=lstm_slopes_by_op)
-def lstm_slopes(xp, g, log, w, c, mask=None):
-    """What the gates of each step get back, (4, T + 1, N, H); before the first step, what the states h and c get back.
+@primitive(symbol="∂LSTM", dtype="log", expansion=lstm_slopes_by_op)
+def lstm_slopes(xp, gi, gf, gn, go, gc, gh, log, w, c, mask=None):
+    """What the sums of all gates and steps get back, 4 x (T, N, H), then what the first h and c do: (4 T + 2, N, H).
 
-    The formulas are those of `lstm_slopes_by_op`. Here they run in memory that is used again at every step, so that it
-    stays in the processor's cache.
+    gi ... gh are what each letter of the log gets back: mostly zeros, as a network uses h, but anybody may look at the
+    gates, too. The formulas are those of `lstm_slopes_by_op`. Here they run in memory that is used again at every
+    step, so that it stays in the processor's cache.
     """
-    out = xp.empty((4, log.shape[1] + 1, *c.shape), dtype=g.dtype)
-    bent, w, two_rooms = xp.tanh(log[4]), aligned(w), xp.empty((2, *c.shape), dtype=g.dtype)
-    room = two_rooms[0]
-    dh, dc = xp.zeros(c.shape, dtype=g.dtype), xp.zeros(c.shape, dtype=g.dtype)
-    for t in reversed(range(log.shape[1])):
+    steps, looked_at = log.shape[1], not all(map(nothing, (gi, gf, gn, go)))
+    out = xp.empty((4 * steps + 2, *c.shape), dtype=log.dtype)
+    gates = out[:4 * steps].reshape(4, *log.shape[1:])
+    bents, w, slopes = xp.tanh(log[4]), aligned(w), xp.empty((4, *c.shape), dtype=log.dtype)
+    room = slopes[0]
+    dh, dc = xp.zeros(c.shape, dtype=log.dtype), xp.zeros(c.shape, dtype=log.dtype)
+    for t in reversed(range(steps)):
         i, f, n, o = parts(log[:4, t])
-        dz, before = out[:, t + 1], c if t == 0 else log[4, t - 1]
-        dh, past_h = let_through(mask, t, xp.add(dh, g[5, t], out=dh))
-        dc, past_c = let_through(mask, t, xp.add(dc, g[4, t], out=dc))
-        into_memory = tanh_slope(xp, bent[t], room)
+        dz, bent, before = gates[:, t], bents[t], c if t == 0 else log[4, t - 1]
+        dh, past_h = let_through(mask, t, xp.add(dh, gh[t], out=dh))
+        dc, past_c = let_through(mask, t, xp.add(dc, gc[t], out=dc))
+        into_memory = tanh_slope(xp, bent, room)
         into_memory *= o
         into_memory *= dh
         dc += into_memory
-        for place, d, factor in zip(parts(dz), (dc, dc, dc, dh), (n, before, i, bent[t])):
+        for place, d, factor in zip(parts(dz), (dc, dc, dc, dh), (n, before, i, bent)):
             xp.multiply(d, factor, out=place)
-        dz += g[:4, t]
-        dz[:2] *= sigmoid_slope(xp, log[:2, t], two_rooms)
-        dz[2] *= tanh_slope(xp, n, room)
-        dz[3] *= sigmoid_slope(xp, o, room)
+        if looked_at:
+            for place, g in zip(parts(dz), (gi, gf, gn, go)):
+                place += g[t]
+        sigmoid_slope(xp, log[:4, t], slopes)
+        tanh_slope(xp, n, slopes[2])
+        dz *= slopes
         dh = xp.matmul(dz, w).sum(axis=0)
         dc *= f
         if mask is not None:
             dh, dc = dh + past_h, dc + past_c
-    out[0, 0], out[1, 0], out[2:, 0] = dh, dc, 0
+    out[4 * steps], out[4 * steps + 1] = dh, dc
     return out
 
 
 @lstm_slopes.shape
-def _(g, log, w, c, mask=None):
-    return (4, log[1] + 1, *log[2:])
+def _(gi, gf, gn, go, gc, gh, log, w, c, mask=None):
+    return (4 * log[1] + 2, *c)
+
+
+def nothing(x):
+    """Whether an array is a single 0 that is repeated, as it is for what nobody used."""
+    return x.size > 0 and not any(x.strides) and not x[(0,) * x.ndim]
 
 
 def sigmoid_slope(xp, a, room):
