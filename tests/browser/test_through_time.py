@@ -50,6 +50,16 @@ def test_the_radius_slides_by_pointer_and_by_keys(browser):
         np.testing.assert_allclose(shown(live, 0), widget.values()["dh"][:, 0], rtol=1e-3)
 
 
+def test_quick_presses_all_count(browser):
+    widget = GradientThroughTime(steps=5, radius=1.0)
+    with opened(browser, widget) as live:
+        live.page.locator(".md-stage").evaluate("""stage => ["+", "+", "+", "-"].forEach(
+            key => stage.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true })))""")
+        live.until(lambda: widget.radius == 1.1)          # sent in one go: nothing came back between two presses
+        live.settled()
+        assert live.page.get_by_label("spectral radius").input_value() == "1.1"
+
+
 def test_cells_are_reached_by_keys_and_say_their_number(browser):
     widget = GradientThroughTime(steps=5)
     with opened(browser, widget) as live:
