@@ -56,7 +56,7 @@ def save_file(tensors, filename, metadata=None):
     digest = sha256()
     for piece in (header, *pieces):
         digest.update(piece)
-    write_atomically(os.path.realpath(filename), [_with_digest(header, NO_DIGEST, digest.hexdigest()), *pieces])
+    write_atomically(filename, [_with_digest(header, NO_DIGEST, digest.hexdigest()), *pieces])
 
 
 def _plain(name, value):

@@ -65,7 +65,7 @@ def save(obj, path):
     """
     writer = _Writer()
     tree = writer.encode(obj, None, 0)
-    write_atomically(os.path.realpath(path), _sealed(_pieces(tree, writer.arrays)))
+    write_atomically(path, _sealed(_pieces(tree, writer.arrays)))
 
 
 class _Writer:
@@ -185,7 +185,15 @@ def sha256():
 
 
 def write_atomically(path, pieces):
-    """Write pieces of bytes to a file that others see as it was, or whole: beside it first, then renamed."""
+    """Write pieces of bytes to a file that others see as it was, or whole: beside it first, then renamed.
+
+    A link stays one. What is no plain file, such as a pipe or /dev/null, cannot be written beside: it gets the bytes.
+    """
+    path = os.path.realpath(path)
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        with open(path, "wb") as file:
+            file.writelines(pieces)
+        return
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:

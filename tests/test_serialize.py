@@ -8,6 +8,7 @@ import random
 import struct
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 from pathlib import Path
@@ -502,3 +503,16 @@ def test_kill_at_50_lines_of_a_save(path):
 def test_kill_at_every_line_of_a_save(path):
     found = kill_at_lines(path, None)
     assert found["old"] > 100 and found["new"] > 5, found
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX's")
+def test_what_is_no_plain_file_stays_what_it_is(tmp_path):
+    """As root, a state saved to /dev/null once became a file in its place."""
+    pipe, found = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: found.append(pipe.read_bytes()))
+    reader.start()
+    md.save({"a": 1}, pipe)
+    reader.join(20)
+    md.save({"a": 1}, tmp_path / "plain")
+    assert pipe.is_fifo() and found == [(tmp_path / "plain").read_bytes()]

@@ -37,6 +37,7 @@ from ..errors import (
     SandboxError,
     message,
 )
+from ..serialize import write_atomically
 
 try:
     import click
@@ -225,7 +226,7 @@ def export_command(book, assignment, kind, output, as_json):
     all_of_them = standings(gradebook, chosen)
     data = export(all_of_them, chosen, kind).encode("utf-8")
     if output:
-        _write_whole(output, data)
+        write_atomically(output, [data])
     if as_json:
         click.echo(json.dumps({"assignment": chosen.name, "output": output and str(output), "students": [
             {"student": one.student, "name": one.name, "points": one.points, "out_of": one.out_of, "late": one.late,
@@ -278,19 +279,6 @@ def regrade_command(source, book, workers, cluster, level, memory, insist, run_i
 
 
 # --- what the commands share ------------------------------------------------------------------------------------------
-
-
-def _write_whole(path, data):
-    """Write a file, or leave the old one as it was. What is no plain file, such as a pipe, is written to."""
-    if path.exists() and not path.is_file():
-        path.write_bytes(data)
-        return
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        new.write_bytes(data)
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def _assignment(gradebook, wanted):
