@@ -13,6 +13,7 @@ import minidl as md
 from minidl import kernels
 from minidl.kernels import shared
 from minidl.kernels.threads import Crew, alone, crew
+from minidl.ops.conv import batch_first
 from tests.samples import TABLE, value_and_gradients
 
 samples = pytest.mark.parametrize("base", [s for s in TABLE if s.name in shared.TABLE], ids=str)
@@ -63,6 +64,24 @@ def test_images_in_two_layouts(layout, groups, two_threads):
         expected = all_of_it()
     for a, b in zip(found, expected):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("kernel", [(1, 3), (3, 1), (3, 2), (4, 4)], ids=str)
+@pytest.mark.parametrize("stride", [(1, 1), (1, 2), (2, 1)], ids=str)
+@pytest.mark.parametrize("dilation", [(1, 1), (2, 1), (1, 2)], ids=str)
+def test_the_gradient_of_an_input_is_added_up_in_whole_rows(kernel, stride, dilation, dtype, two_threads):
+    rng = np.random.default_rng(0)
+    conv = dict(stride=stride, padding=(1, 0), dilation=dilation)
+    for n, o, c in ((3, 4, 5), (1, 1, 2), (0, 2, 3), (2, 3, 1)):
+        x, w = rng.integers(-3, 4, (n, c, 9, 10)).astype(dtype), rng.integers(-3, 4, (o, c, *kernel)).astype(dtype)
+        dy = rng.integers(-3, 4, md.ops.conv2d.shape_rule(x.shape, w.shape, **conv, groups=1)).astype(dtype)
+        for g in (dy, batch_first(np.ascontiguousarray(dy.transpose(1, 2, 3, 0)))):
+            found = md.ops.conv2d_input_grad(g, w, size=(9, 10), **conv, groups=1)
+            with md.use_kernels("plain"):
+                expected = md.ops.conv2d_input_grad(g, w, size=(9, 10), **conv, groups=1)
+            assert found.dtype == expected.dtype
+            np.testing.assert_array_equal(found, expected)               # small whole numbers add up exactly
 
 
 def test_two_threads_give_the_same_bits_at_every_run(two_threads):

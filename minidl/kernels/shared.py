@@ -12,7 +12,7 @@ import numpy as np
 from .. import ops
 from ..ops.conv import add_windows, batch_first, batch_last, columns, output_size, padded, pixels, portions, windows_of
 from ..ops.pool import canvas_of, keep_largest, laid_out_like, pooled_size, put_back, room_for_numbers, room_for_windows
-from .threads import alone, crew, halves
+from .threads import alone, crew, halves, product_in
 
 TABLE = {}
 # The second thread takes about 50 microseconds to come to work. It pays from so many numbers or multiplications on:
@@ -89,12 +89,43 @@ def conv2d_input_grad(forward, xp, dy, w, *, size, stride, padding, dilation, gr
     (h, wide), (top, left) = size, padding
     dy = batch_last(xp, dy)
     dx = np.empty((w.shape[1], h + 2 * top, wide + 2 * left, dy.shape[3]), np.result_type(dy.dtype, w.dtype))
+    in_rows = stride[0] == 1 and dy.size and dy.dtype == w.dtype and product_in(dx.dtype)
 
     def some_channels(k):                             # what the windows of one channel get, no other channel does
         dx[k] = 0
-        add_windows(xp, dy, w[:, k], dx[k], stride, dilation, 1)
+        if in_rows:
+            add_rows(dy, w[:, k], dx[k], stride[1], dilation)
+        else:
+            add_windows(xp, dy, w[:, k], dx[k], stride, dilation, 1)
     crew.share(some_channels, halves(len(dx)))
     return batch_first(dx[:, top:top + h, left:left + wide])
+
+
+def add_rows(dy, w, dx, step, dilation):
+    """`add_windows` where windows follow each other row by row, with BLAS adding up what a row of filters gives.
+
+    A row of the filters moves all rows of windows down by the same stretch of memory, so one product adds its part to
+    the sums of all of them, in place. What is left to add are the few places along a row. (BLAS has the
+    sums at hand when it adds: 0.8 of the time of adding place by place.)
+    """
+    (o, rows, columns, n), (_, c, _, kw) = dy.shape, w.shape
+    sums = np.empty((c * kw, dx.shape[1] * columns * n), dx.dtype)
+    size = rows * columns * n
+    sums[:, size:] = 0
+    for i, filters in enumerate(np.ascontiguousarray(w.transpose(2, 1, 3, 0)).reshape(-1, c * kw, o)):
+        start = i * dilation[0] * columns * n
+        add_product(filters, dy.reshape(o, size), sums[:, start:start + size], keep=i > 0)
+    sums = sums.reshape(c, kw, dx.shape[1], columns, n)
+    for j in range(kw):
+        left = j * dilation[1]
+        dx[:, :, left:left + (columns - 1) * step + 1:step] += sums[:, j]
+
+
+def add_product(x, y, out, keep):
+    """out = x y, or if `keep` out += x y; each row of the three in one piece."""
+    numbers = [a.strides[0] // a.itemsize for a in (x, y, out)]
+    product_in(out.dtype)(101, 111, 111, len(x), y.shape[1], len(y), 1.0, x.ctypes.data, numbers[0], y.ctypes.data,
+                          numbers[1], float(keep), out.ctypes.data, numbers[2])
 
 
 # ---------------------------------------------------------------------- pooling

@@ -43,10 +43,11 @@ def blas():
     return (lambda: 1), (lambda count: None)
 
 
+@functools.cache
 def product_in(dtype):
     """cblas_sgemm or cblas_dgemm as compiled loops can call it, addresses as whole numbers; None if there is none."""
-    kind, number = ("s", ctypes.c_float) if dtype == "float32" else ("d", ctypes.c_double)
-    for library in libraries():
+    kind, number = {"float32": ("s", ctypes.c_float), "float64": ("d", ctypes.c_double)}.get(str(dtype), ("", None))
+    for library in libraries() if kind else ():
         function = getattr(library, f"scipy_cblas_{kind}gemm64_", None)
         if function is not None:
             size, address = ctypes.c_int64, ctypes.c_size_t
