@@ -424,10 +424,6 @@ def test_a_value_that_does_not_end_when_it_is_asked_for_its_text_is_slow(double)
 
 
 def test_an_error_that_has_no_text_is_a_crash(double):
-    class Silent(Exception):
-        def __str__(self):
-            raise RuntimeError
-
     def answer(x):
         raise Silent
 
@@ -920,10 +916,17 @@ def test_what_has_not_passed_is_not_put_to_work(capsys):
     assert "01.2c (expand)" in str(error.value)
 
 
-@pytest.mark.parametrize("result", [ValueError("oh"), np.zeros(7), "text"])
+class Silent(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("result", [
+    ValueError("oh"), SystemExit("out"), Silent(), np.zeros(7), "text", np.full((2, 2), "a"), np.full((2, 2), None),
+], ids=lambda value: type(value).__name__)
 def test_a_failing_answer_never_blocks(result, capsys):
     def fails(x, shape):
-        if isinstance(result, Exception):
+        if isinstance(result, BaseException):
             raise result
         return result
 

@@ -21,6 +21,7 @@ from .answers import passed, revived
 from .checking import examine
 from .exercise import all_exercises, find
 from .traces import own_lines
+from .verdict import text_of
 
 
 class Yours:
@@ -45,7 +46,7 @@ class Yours:
         self.inside.busy = True
         try:
             return self._trusted(self.run(xp, *arrays, **settings), arrays, settings)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             result = ours(xp, *arrays, **settings)       # raises itself if the inputs are at fault
             self._tell(error)
             return result
@@ -57,13 +58,15 @@ class Yours:
         array = np.asarray(result)
         if self.op._shape is not None and array.shape != self.op.shape_rule(*map(shape_of, arrays), **settings):
             raise ValueError(f"its result has shape {array.shape}")
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"its result holds {array.dtype}, no numbers")
         return array
 
     def _tell(self, error):
         """Say once that ours took over, and where yours stopped."""
         if not self.told:
             line = next((f", line {number}: {text}" for number, _, text in own_lines(error)[-1:]), "")
-            print(f"your {self.op.name} stopped ({type(error).__name__}: {error}{line}); ours goes on.",
+            print(f"your {self.op.name} stopped ({type(error).__name__}: {text_of(error)}{line}); ours goes on.",
                   file=sys.stderr)
         self.told = True
 

@@ -145,11 +145,16 @@ def _face(name):
 
 def _spoken(error):
     """An error as Python would say it, without its traceback."""
-    try:
-        text = str(error)
-    except Exception:                                # its own __str__ failed
-        text = ""
+    text = text_of(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def text_of(error):
+    """What an error says; nothing if its own `__str__` fails."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
 
 
 def written(value):
