@@ -1,7 +1,7 @@
 """What an answer is made of: the names it uses and whether it loops. For puzzles that allow only a few words."""
 import dis
 
-LOOPS = {"FOR_ITER", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT"}
+LOOPS = ("FOR_ITER", "JUMP_BACKWARD")       # as parts of a name: 3.11 ends a `while` with POP_JUMP_BACKWARD_IF_TRUE
 
 
 def offence(function, allowed):
@@ -23,7 +23,7 @@ def offence_in(code, allowed):
     for part in codes_in(code):
         if name := next((name for name in part.co_names if name not in allowed), None):
             return f"uses `{name}`"
-        if any(step.opname in LOOPS for step in dis.get_instructions(part)):
+        if any(loop in step.opname for step in dis.get_instructions(part) for loop in LOOPS):
             return "uses a loop"
     return None
 
