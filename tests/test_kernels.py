@@ -1,4 +1,5 @@
 """Compiled kernels against NumPy's: what must not change when `md.use_kernels("numba")` is turned on."""
+import functools
 import itertools
 import os
 import subprocess
@@ -11,6 +12,7 @@ import minidl as md
 from minidl import kernels, nn
 from minidl.errors import ArgumentError, DeviceError
 from minidl.kernels import shared
+from minidl.kernels.loops import FORMULAS, SLOW, Loop
 from minidl.primitive import registry
 from tests.samples import TABLE, value_and_gradients
 
@@ -238,6 +240,17 @@ def test_a_layer_without_first_states_runs_in_the_compiled_loops(make, name, wra
     assert [f for f, _ in itertools.groupby(entered)] == [f"{name}_forward", f"{name}_backward"] * 3
 
 
+@pytest.mark.parametrize("used", ["zh", "r", "nq", "h", ""])
+def test_the_gradient_of_a_gru_whatever_letters_were_looked_at(used, numba):
+    op, rng = registry["gru_scan_grad"], np.random.default_rng(0)
+    draw, nothing = lambda *shape: rng.standard_normal(shape, np.float32), np.broadcast_to(np.float32(0), (3, 2, 4))
+    slopes = [draw(3, 2, 4) if letter in used else nothing for letter in "rznqh"]
+    inputs = [*slopes, md.ops.gru_scan(draw(3, 3, 2, 4), draw(3, 4, 4), draw(4), draw(2, 4)), draw(3, 4, 4), draw(4),
+              draw(2, 4)]
+    expected = op.expansion(*[md.tensor(x) for x in inputs]).numpy()
+    np.testing.assert_allclose(op(*inputs), expected, rtol=2e-5, atol=2e-6)
+
+
 # ---------------------------------------------------------------------- loops
 def with_numbers(x, y):
     return (x * 2 + y).relu() / 3 - y.abs()
@@ -312,6 +325,51 @@ def test_loops_compute_what_the_steps_compute(function, dtype, shape, numba):
     for _ in range(2):                                # the second call meets what the first left in memory
         same(outputs(compiled, *inputs), outputs(function, *inputs))
     compiled.graph.check()
+
+
+FORMULA_NAMES = [*FORMULAS, *SLOW]
+MIXED = ("mul", "astype", "equal", "logical_and", "logical_or", "logical_not")       # also read truth values here
+EXTREMES = [np.nan, np.inf, -np.inf, -0.0, 0.0, 1.5, -2.0, 0.3]
+
+
+@functools.cache
+def compiled_formulas(names, dtype):
+    """One loop with the formulas of some ops: {op: [(kinds of the inputs, result, NumPy's result), ...]}.
+
+    x and y are all pairs of `EXTREMES`, p and q truth values. The results of a loop are stacked, truth values as 0 and
+    1: a loop for each op would take a fifth of a second to compile.
+    """
+    x, y = (a.ravel().astype(dtype) for a in np.meshgrid(EXTREMES, EXTREMES))
+    p, q = np.random.default_rng(0).random((2, x.size)) < 0.5
+    arrays, steps, what = {"x": x, "y": y, "p": p, "q": q}, [], []
+    for name in names:
+        op, meta = registry[name], {"dtype": x.dtype} if name == "astype" else {}
+        kinds = {1: ("x", "p"), 2: ("xy", "py"), 3: ("pxy",)}[len(op.inputs)]
+        for inputs in kinds[:1 + (name in MIXED)]:
+            out = np.dtype(op.dtype_rule(*[arrays[k].dtype for k in inputs], **meta))
+            steps.append((op, meta, tuple(f"a{'xypq'.index(k)}" for k in inputs), out))
+            what.append((name, inputs))
+    steps.append((registry["astype"], {"dtype": x.dtype}, ("a0",), x.dtype))       # the last says what the stack holds
+    loop = Loop(steps, [a.dtype for a in arrays.values()], 0, list(range(len(steps))), "all")
+    found, expected = (run(np, *arrays.values()) for run in (loop.fast(1), loop.forward))
+    return {name: [(inputs, a, b) for (k, inputs), a, b in zip(what, found, expected) if k == name] for name in names}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", FORMULA_NAMES)
+def test_every_formula_of_the_loops_computes_what_its_op_does(name, dtype, numba):
+    part = tuple(FORMULA_NAMES[FORMULA_NAMES.index(name) % 2::2])
+    for inputs, found, expected in compiled_formulas(part, dtype)[name]:
+        np.testing.assert_allclose(found, expected, rtol=4 * np.finfo(dtype).eps, atol=0, err_msg=inputs)
+
+
+def test_a_graph_that_no_pass_has_changed_computes_the_same(numba):
+    """The passes write relu as a maximum; without them it is a step of its own."""
+    def function(x, y):
+        return (x - y).relu() * x
+    compiled, inputs = md.compile(function, passes=[]), arrays((3, 4), np.float32)
+    same(outputs(compiled, *inputs), outputs(function, *inputs))
+    assert "relu(" in compiled.source and "maximum" not in compiled.source
 
 
 @pytest.mark.parametrize("function", [

@@ -73,6 +73,14 @@ def test_gradient_equals_central_differences(base):
         assert check(variant), variant.variant
 
 
+@pytest.mark.parametrize("base", [s for s in TABLE if s.op.expansion is not None], ids=str)
+def test_what_is_differentiated_in_place_of_an_op_computes_the_same(base):
+    for variant in base.variants():
+        expected = variant.op.forward(np, *variant.inputs(), **variant.meta())
+        found = variant.op.expansion(*tensors(variant), **variant.meta()).detach().numpy()
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13, err_msg=variant.variant)
+
+
 @but_for(lstm_slopes=0, lstm_scan=1)
 def test_gradient_of_the_gradient_equals_central_differences(base):
     images = ["channels last"] if base.op.__module__.endswith((".conv", ".pool")) else []

@@ -6,6 +6,7 @@ import minidl as md
 from minidl import nn
 from minidl.autograd import check_gradients
 from minidl.nn.sequences import pack_padded_sequence, pad_packed_sequence, pad_sequence
+from minidl.ops.recurrent import lstm_slopes_by_op
 
 KINDS = ["RNN", "LSTM", "GRU"]
 T, N, I, H = 5, 3, 4, 2
@@ -80,6 +81,20 @@ def test_gradients_of_inputs_weights_and_states(kind, bias):
         outputs, last = module(values[0], hx if len(hx) > 1 else hx[0])
         return md.cat([outputs.flatten(), *(s.flatten() for s in leaves(last))])
     assert check_gradients(run, [x, *states, *module.parameters()])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("used", ["ifgoch", "h", "c", "io", "fg", ""])
+def test_the_two_ways_to_the_gradient_of_an_lstm_are_one(used, masked):
+    """In memory of its own, and in ops for second derivatives; a letter that nobody used is a single 0, repeated."""
+    rng = np.random.default_rng(0)
+    nothing, draw = np.broadcast_to(0.0, (T, N, H)), lambda *shape: rng.standard_normal(shape)
+    slopes = [draw(T, N, H) if letter in used else nothing for letter in "ifgoch"]
+    w, h, c, mask = draw(4, H, H), draw(N, H), draw(N, H), [rng.integers(0, 2, (T, N, 1)) * 1.0] * masked
+    log = md.ops.lstm_scan(draw(4, T, N, H), w, h, c, *mask)
+    expected = lstm_slopes_by_op(*map(md.tensor, [*slopes, log, w, c, *mask])).numpy()
+    assert expected.any() == bool(used)
+    np.testing.assert_allclose(md.ops.lstm_slopes(*slopes, log, w, c, *mask), expected, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -25,7 +25,7 @@ def optimise(graph, passes=None):
     graph.check()
     for _ in range(10):
         before = _outline(graph)
-        for change in passes or PASSES:
+        for change in PASSES if passes is None else passes:
             new = change(graph)
             graph = graph if new is graph else new.check()
         if _outline(graph) == before:
