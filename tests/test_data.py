@@ -100,6 +100,8 @@ def test_samplers_draw_what_they_say():
     assert sorted(data.RandomSampler(range(9), generator=g)) == list(range(9))
     long = list(data.RandomSampler(range(4), num_samples=10, generator=g))
     assert len(long) == 10 and sorted(long[:4]) == sorted(long[4:8]) == [0, 1, 2, 3]
+    twice = list(data.RandomSampler(range(9), num_samples=18, generator=g))
+    assert twice[:9] != twice[9:]                     # the second round is drawn anew
     assert set(data.RandomSampler(range(3), replacement=True, num_samples=200, generator=g)) == {0, 1, 2}
     assert sorted(data.SubsetRandomSampler([5, 7, 9], generator=g)) == [5, 7, 9]
     counts = np.bincount(list(data.WeightedRandomSampler([1, 0, 3], 4000, generator=g)))
@@ -259,15 +261,24 @@ def test_resume_at_every_point_is_bit_equal(kind, prefetch):
         assert fresh.state_dict() == state
         rest = [batch for _ in range(epoch, epochs) for batch in drain(fresh)]
         assert rest == unbroken[done:], (kind, epoch, done)
+    for _, _, state in states:                        # nothing of another state is left behind, nor of a loop
+        for other in (states[1][2], state):
+            loader.load_state_dict(other)
+        assert loader.state_dict() == state
+        loader.load_state_dict(states[2][2])
+        next(iter(loader))
+        loader.load_state_dict(state)
+        assert loader.state_dict() == state
 
 
 @pytest.mark.parametrize("prefetch", [0, 3])
-def test_transforms_that_draw_from_the_loaders_generator_are_resumed_too(prefetch):
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_transforms_that_draw_from_the_loaders_generator_are_resumed_too(shuffle, prefetch):
     def build(seed):
         g = md.Generator(seed)
         images = data.ImageDataset(np.arange(12 * 16, dtype=np.uint8).reshape(12, 4, 4), range(12), range(12),
                                    data.Compose([data.ToTensor(), data.RandomCrop(4, 2, generator=g)]))
-        return data.DataLoader(images, 5, shuffle=True, generator=g, prefetch=prefetch)
+        return data.DataLoader(images, 5, shuffle=shuffle, generator=g, prefetch=prefetch)
 
     def epoch(loader):
         return [(x.numpy().tobytes(), y.tolist()) for x, y in loader]
@@ -276,12 +287,13 @@ def test_transforms_that_draw_from_the_loaders_generator_are_resumed_too(prefetc
     for _ in range(2):
         for x, y in loader:
             expected.append((x.numpy().tobytes(), y.tolist()))
-            states.append(loader.state_dict())
-    for k, state in enumerate(states):
+            states.append((len(expected) - 1, loader.state_dict()))
+        states.append((len(expected), loader.state_dict()))               # between two epochs
+    for k, state in states:
         fresh = build(2)
         fresh.load_state_dict(state)
         rest = [batch for _ in range(k // 3, 2) for batch in epoch(fresh)]
-        assert rest == expected[k + 1:]
+        assert rest == expected[k if state["position"] is None else k + 1:]
 
 
 def test_the_state_survives_a_checkpoint(tmp_path):
@@ -386,9 +398,10 @@ def test_a_resumed_epoch_counts_its_batches_from_the_start():
     assert "in batch 2, which holds the items 4, 5." in caught.value.__notes__[1]
 
 
-def test_the_thread_reads_ahead_but_not_further():
+@pytest.mark.parametrize("settings", [{"prefetch": 3}, {"num_workers": 3}])
+def test_the_thread_reads_ahead_but_not_further(settings):
     read = []
-    batches = iter(data.DataLoader(Items(1000, read.append), 2, prefetch=3))
+    batches = iter(data.DataLoader(Items(1000, read.append), 2, **settings))
     next(batches)
     until = time.monotonic() + 5
     while len(read) < 8 and time.monotonic() < until:

@@ -397,6 +397,9 @@ def test_loading_takes_arrays_numbers_and_none_and_shares_nothing():
     np.testing.assert_allclose(p.array, [1 - 0.2 * 0.9, 2 + 0.2 * 0.9], rtol=1e-6)
     optimizer.load_state_dict({"state": {0: {"momentum_buffer": None}}, "param_groups": [{"params": [0]}]})
     assert optimizer.state[p] == {}
+    optimizer.step()
+    optimizer.load_state_dict(optim.SGD([p], momentum=0.9).state_dict())           # of before the first step
+    assert optimizer.state[p] == {}
 
 
 def test_a_copied_optimizer_has_its_own_state():
