@@ -482,7 +482,8 @@ def test_names_and_words():
         doubled.source  # noqa: B018
     doubled(rows())
     assert "def program(x):" in doubled.source and repr(doubled.graph).startswith("graph(x: float64 (5, 4))")
-    assert compile(passes=())(lambda x: x * 1)(rows()).shape == (5, 4)
+    as_written = compile(passes=())(lambda x: x * 1)
+    assert as_written(rows()).shape == (5, 4) and len(as_written.graph.steps) == 1
     with pytest.raises(ArgumentError, match="expected a function, got int"):
         compile(3)
 

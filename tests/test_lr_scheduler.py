@@ -168,6 +168,14 @@ def test_a_schedule_of_your_own_in_pytorchs_manner():
     assert path(optimizer, Halved(optimizer), 3)[:, 0].tolist() == [1, 0.5, 0.25]
 
 
+def test_what_is_given_away_is_not_the_schedules_own():
+    optimizer = sgd(1.0, 0.5)
+    scheduler = ExponentialLR(optimizer, 0.5)
+    scheduler.get_last_lr().reverse()
+    scheduler.step()
+    assert scheduler.get_last_lr() == [0.5, 0.25] and scheduler.scales == [1.0, 1.0]
+
+
 # ---------------------------------------------------------------------- saving
 SAVED = {
     **{name: make for name, (make, _) in FORMULAS.items()},
@@ -186,6 +194,16 @@ def test_a_saved_schedule_goes_on_bit_by_bit(make):
     resumed.load_state_dict(state), second.load_state_dict(of_optimizer)
     assert np.array_equal(path(second, resumed, 7), expected)
     assert first.param_groups[0]["momentum"] == second.param_groups[0]["momentum"]
+
+
+def test_a_snapshot_serves_several_schedules():
+    first, second = (ExponentialLR(sgd(1.0), 0.5) for _ in range(2))
+    saved = first.state_dict()
+    first.load_state_dict(saved), second.load_state_dict(saved)
+    first.optimizer.param_groups[0]["lr"] = 0.1       # by hand: from here on a tenth
+    first.step(), second.step()
+    assert first.get_last_lr() == pytest.approx([0.05]) and second.get_last_lr() == [0.5]
+    assert saved["scales"] == second.scales == [1.0]
 
 
 def test_a_saved_plateau_goes_on():

@@ -46,7 +46,7 @@ def compile(fn=None, *, passes=None):
     Args:
         fn: takes and returns tensors, or trees of them; may be a module. Other arguments are part of what the graph
             relies on: another value, another graph.
-        passes: the passes to run, in place of all (`md.graph.passes.PASSES`).
+        passes: the passes to run, in place of all (`md.graph.passes.PASSES`); `[]` for none.
 
     Returns:
         a Compiled; without `fn`, a decorator.
