@@ -178,3 +178,11 @@ def test_faults_end_with_status_1(tmp_path, capsys):
     path.write_text(json.dumps({**LESSON, "cells": LESSON["cells"][1:]}), encoding="utf-8")
     assert lint_notebooks.main([str(path)]) == 1
     assert "01_tensors.ipynb: 0 headings of the first level" in capsys.readouterr().out
+
+
+def test_galleries_have_a_name_and_no_number(tmp_path, capsys):
+    for name in ("gallery_drawings.ipynb", "gallery_widgets.ipynb"):
+        (tmp_path / name).write_text(json.dumps(LESSON), encoding="utf-8")
+    assert lint_notebooks.main(sorted(map(str, tmp_path.iterdir()))) == 0
+    (tmp_path / "gallery.ipynb").write_text(json.dumps(LESSON), encoding="utf-8")
+    assert lint_notebooks.main([str(tmp_path / "gallery.ipynb")]) == 1

@@ -13,7 +13,7 @@ pytest.importorskip("anywidget", reason='needs anywidget: pip install "minidl[la
 pytest.importorskip("contourpy", reason='needs matplotlib: pip install "minidl[lab]"')
 
 from minidl.widgets import OptimiserRace
-from minidl.widgets.race import MAP, TURN, limit_of_sgd, quadratic, run_lane
+from minidl.widgets.race import MAP, TURN, corners, limit_of_sgd, quadratic, run_lane
 
 
 class Plain(optim.Optimizer):
@@ -280,3 +280,20 @@ def test_labels_do_not_lie_on_each_other():
 def test_quadratic_has_the_curvatures_it_is_said_to_have():
     bent = md.func.hessian(lambda w: quadratic(30.0)(w[0], w[1]))(md.tensor([0.3, -0.2], dtype=md.float64)).numpy()
     np.testing.assert_allclose(np.linalg.eigvalsh(bent), [1.0, 30.0])
+
+
+def area(points):
+    """Of a closed line, by the shoelace formula; the sign says which way round it goes."""
+    x, y = np.asarray(points, dtype=float).T
+    return (x * np.roll(y, -1) - y * np.roll(x, -1)).sum() / 2
+
+
+def test_a_line_keeps_its_corners_and_nothing_else():
+    straight = np.array([[0, 0], [1, 0], [2, 0], [2, 0], [4, 0], [4, 2], [4, 4], [2, 2]], dtype=float)
+    assert corners(straight).tolist() == [[0, 0], [4, 0], [4, 4]]
+    spike = np.array([[0, 0], [2, 0], [3, 0], [2, 0], [2, 2], [0, 2]], dtype=float)
+    assert corners(spike).tolist() == spike[[0, 2, 3, 4, 5]].tolist()          # its tip lies between nothing
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        rough = np.round(np.cumsum(rng.integers(-1, 2, size=(40, 2)), axis=0) / 10, 1)
+        assert area(corners(rough)) == pytest.approx(area(rough), abs=1e-9)

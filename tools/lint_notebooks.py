@@ -4,7 +4,7 @@
 
 Prints one row a notebook, then every fault with the id of its cell. What a lesson must have:
 
-* a name NN_slug.ipynb with a number of its own (gallery.ipynb is no lesson and has none)
+* a name NN_slug.ipynb with a number of its own (the galleries, gallery_slug.ipynb, are no lessons and have none)
 * at most 400 kB; valid nbformat; no widget state
 * one H1; cell ids that speak (`build-loops`, not `3f9a01bc`)
 * prose between a heading and the first code under it
@@ -29,7 +29,7 @@ import nbformat
 from nbformat.validator import iter_validate
 
 LONGEST, MEDIAN, KILOBYTES, ALT_LENGTH = 20, 8, 400, 15
-FILE_NAME = re.compile(r"(\d\d_[a-z0-9]+(_[a-z0-9]+)*|gallery)\.ipynb")
+FILE_NAME = re.compile(r"(\d\d_[a-z0-9]+(_[a-z0-9]+)*|gallery_[a-z]+)\.ipynb")
 SPEAKING_ID = re.compile(r"(?![0-9a-f]{8}(-|$))[a-z][a-z0-9]*(-[a-z0-9]+)*")
 HEADING = re.compile(r"^(#{1,6}) .*$", re.M)
 FENCE = re.compile(r"^```.*?^```", re.M | re.S)
@@ -148,7 +148,7 @@ def main(names):
     root = Path(__file__).resolve().parents[1]
     paths = sorted(map(Path, names)) or sorted((root / "notebooks").glob("*.ipynb"))
     reports = {path: lint(path) for path in paths}
-    numbers = Counter(path.name[:2] for path in paths)
+    numbers = Counter(path.name[:2] for path in paths if path.name[:2].isdigit())
     for path, (_, faults) in reports.items():
         if numbers[path.name[:2]] > 1:
             faults.append(("", f"another notebook has the number {path.name[:2]} too"))

@@ -573,9 +573,17 @@ def contours(land):
     levels = np.unique(np.quantile(masked.compressed(), np.linspace(0.03, 0.95, LEVELS)))
     lines = contour_generator(*map_px(land, x, y), masked, fill_type="OuterOffset")
     top = float(masked.max()) + 1.0
-    return ["".join(path(np.round(points[a:b], 1).tolist(), closed=True)
+    return ["".join(path(corners(np.round(points[a:b - 1], 1)).tolist(), closed=True)
                     for points, offsets in zip(*lines.filled(level, top)) for a, b in zip(offsets, offsets[1:]))
             for level in levels]
+
+
+def corners(points):
+    """A closed line, (N, 2), without the points that its neighbours' straight line goes through anyway."""
+    points = points[(points != np.roll(points, -1, axis=0)).any(axis=1) | (np.arange(len(points)) == len(points) - 1)]
+    (a, b), (c, d) = (points - np.roll(points, 1, axis=0)).T, (np.roll(points, -1, axis=0) - points).T
+    between = (np.abs(a * d - b * c) < 1e-6) & (a * c + b * d > 0)
+    return points[~between]
 
 
 def map_px(land, x, y):

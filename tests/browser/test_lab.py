@@ -1,6 +1,7 @@
 """The widgets in JupyterLab: each runs, answers to keys and pointer, shows the right numbers, and leaves a picture.
 
-What is run are the cells of notebooks/gallery.ipynb, by their ids; the numbers that are expected come from elsewhere.
+What is run are the cells of notebooks/gallery_widgets.ipynb, by their ids; the numbers that are expected come from
+elsewhere.
 """
 import json
 import re
@@ -19,8 +20,11 @@ import minidl as md
 from minidl import nn
 from minidl.nn import functional as F
 from tests.browser.lab import ROOT, Lab, serving
+from tests.test_widget_calibration import in_a_loop
+from tests.test_widget_through_depth import by_loop
 
-GALLERY = {cell.id: cell.source for cell in nbformat.read(ROOT / "notebooks" / "gallery.ipynb", as_version=4).cells}
+CELLS = nbformat.read(ROOT / "notebooks" / "gallery_widgets.ipynb", as_version=4).cells
+GALLERY = {cell.id: cell.source for cell in CELLS}
 
 
 @pytest.fixture(scope="module")
@@ -188,12 +192,103 @@ def test_playground_shows_the_weights_that_it_hands_back(lab, shots):
         notebook.until(lambda: notebook.kernel("_.index") == "20")
         first = json.loads(notebook.kernel("[_.hand_back()[0].weight.tolist(), small[0].bias.tolist()]"))
         assert start != str(first[0])
-        for k in range(3):
+        for k in range(4):
             assert on_screen(f"unit-1-{k}") == pytest.approx([*first[0][k], first[1][k]], rel=1e-2)
         notebook.press("Escape", "Home")
         notebook.drag_slider("step", 0.5)
         assert notebook.said() == notebook.kernel("_.trace.sentence(10)")
         notebook.shot(shots, "playground")
+        check_what_is_left(notebook)
+
+
+def test_signals_through_depth_die_and_live_as_a_loop_finds(lab, shots):
+    def sizes(name):
+        return [float_of(text.split("root mean square ")[1].split(",")[0]) for key, text in notebook.labels().items()
+                if key.split()[0] == name]
+
+    with shown(lab, "signal-through-depth") as notebook:
+        notebook.live.get_by_role("combobox", name="my guess").select_option("dies")
+        notebook.settled()
+        facts = notebook.live.locator(".md-depth-facts")
+        assert "The signal dies, the gradient dies. You said dies: right." in facts.text_content()
+        notebook.shot(shots, "signal_through_depth")
+        for name, choice in (("activation", "tanh"), ("init", "own s")):
+            notebook.live.get_by_role("combobox", name=name, exact=True).select_option(choice)
+            notebook.settled()
+        notebook.live.get_by_role("slider", name="s", exact=True).fill("0.25")
+        notebook.live.get_by_role("slider", name="depth").fill("6")
+        notebook.live.get_by_role("slider", name="width").fill("20")
+        notebook.settled()
+        for name, expected in zip("hg", by_loop("tanh", 0.25, 6, 20)):
+            np.testing.assert_allclose(sizes(name), np.sqrt((expected ** 2).mean(axis=(1, 2))), rtol=1e-3)
+        notebook.press("+", "+")
+        notebook.settled()
+        assert notebook.kernel("_.s") == "0.27"
+        check_what_is_left(notebook)
+
+
+def test_loss_lab_overflows_where_float16_ends(lab, shots):
+    def told(key):
+        text = notebook.labels()[key].split(": ")[1].split(";")[0].rstrip(".")
+        return float_of(text.split(". ")[0])
+
+    def loss(way):
+        return notebook.live.locator(f'[data-loss="{way}"]').text_content()
+
+    with shown(lab, "loss-lab") as notebook:
+        scores = np.array([10.5, 8.0, -4.0])
+        p = np.exp(scores - 10.5) / np.exp(scores - 10.5).sum()
+        assert [told(f"share {k}") for k in range(3)] == pytest.approx(p.tolist(), rel=2e-3, abs=1e-6)
+        assert float_of(loss("mended")) == pytest.approx(-np.log(p[0]), rel=2e-3)
+        notebook.press("+", "+", "+")
+        notebook.settled()
+        assert notebook.kernel("_.scores") == "[12.0, 8.0, -4.0]"
+        assert loss("plain") == "NaN" and float_of(loss("mended")) == pytest.approx(np.log1p(np.exp(-4)), rel=2e-2)
+        notebook.shot(shots, "loss_lab")
+        field = notebook.live.locator('[data-score="1"] rect').first.bounding_box()
+        y = field["y"] + field["height"] / 2
+        notebook.page.mouse.move(field["x"] + field["width"] / 2, y)
+        notebook.page.mouse.down()
+        notebook.page.mouse.move(field["x"] + field["width"] * 0.75, y, steps=4)
+        notebook.page.mouse.up()
+        notebook.settled()
+        assert notebook.kernel("_.scores") == "[12.0, 6.0, -4.0]"            # half of the way to 12
+        notebook.live.locator('[data-key="class 2"]').click()
+        notebook.settled()
+        assert told("slope 2") == pytest.approx(-1, abs=1e-3)
+        assert float_of(loss("mended")) == pytest.approx(16, rel=1e-2)
+        check_what_is_left(notebook)
+
+
+def test_calibration_bins_what_the_model_answered(lab, shots):
+    def bins():
+        said = [text for key, text in notebook.labels().items() if key.startswith("bin ")]
+        form = r": (\d+) rows?, sure ([\d.]+) % on the mean, right ([\d.]+) %"
+        return [[float(v) for v in re.search(form, text).groups()] for text in said]
+
+    def expected(t):
+        found, gap = in_a_loop(scores[644:], truth[644:], t, 10)
+        rows = [[len(found[k]), *(100 * np.mean([row[j] for row in found[k]]) for j in (0, 1))] for k in sorted(found)]
+        return rows, f"Mean gap (ECE) {gap:.3g}"
+
+    with shown(lab, "calibration") as notebook:
+        scores = np.array(json.loads(notebook.kernel("by_heart(x[150:]).tolist()")))
+        truth = np.array(json.loads(notebook.kernel("y[150:].tolist()")))
+        facts = notebook.live.locator(".md-calibration-facts")
+        rows, gap = expected(1.0)
+        np.testing.assert_allclose(bins(), rows, rtol=2e-3)
+        assert gap in facts.text_content()
+        notebook.press("b")
+        notebook.settled()
+        best = float(notebook.kernel("_.temperature"))
+        chosen, right = md.tensor(scores[:644]), md.tensor(truth[:644])      # the other half, which is not shown
+        near = [F.cross_entropy(chosen / (best * factor), right).item() for factor in (0.95, 1.0, 1.05)]
+        assert best > 1 and min(near) == near[1]
+        np.testing.assert_allclose(bins(), expected(best)[0], rtol=2e-3)
+        notebook.press("+", "+")
+        notebook.settled()
+        assert float(notebook.kernel("_.temperature")) == pytest.approx(best + 0.2, abs=0.006)
+        notebook.shot(shots, "calibration")
         check_what_is_left(notebook)
 
 
@@ -318,7 +413,7 @@ def test_optimiser_race_is_run_again_from_where_the_start_is_dragged_to(lab, sho
 
 
 def test_training_dashboard_grows_with_the_run(lab, shots):
-    with shown(lab, "training-dashboard", "draw-module") as notebook:
+    with shown(lab, "training-dashboard") as notebook:
         said = notebook.kernel("board.trace.sentence(len(board.trace) - 1)")
         notebook.press("End")
         notebook.until(lambda: notebook.said() == said)
@@ -337,7 +432,7 @@ def test_training_dashboard_grows_with_the_run(lab, shots):
 
 
 def test_digit_pad_answers_what_the_model_answers(lab, shots):
-    with shown(lab, "digit-pad", "draw-module", "training-dashboard") as notebook:
+    with shown(lab, "digit-pad", "training-dashboard") as notebook:
         first = notebook.live.locator(".md-first")
         chosen = "net(digits_test[:1]).argmax().item()"
         notebook.kernel("globals().update(digits_test=md.data.MNIST10k(train=False).tensors()[0])")
