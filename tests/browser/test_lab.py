@@ -232,18 +232,23 @@ def test_loss_lab_overflows_where_float16_ends(lab, shots):
         text = notebook.labels()[key].split(": ")[1].split(";")[0].rstrip(".")
         return float_of(text.split(". ")[0])
 
+    def shares(*scores):
+        e = np.exp(np.subtract(scores, max(scores)))
+        return e / e.sum()
+
     def loss(way):
         return notebook.live.locator(f'[data-loss="{way}"]').text_content()
 
     with shown(lab, "loss-lab") as notebook:
-        scores = np.array([10.5, 8.0, -4.0])
-        p = np.exp(scores - 10.5) / np.exp(scores - 10.5).sum()
+        p = shares(10.5, 8.0, -4.0)
         assert [told(f"share {k}") for k in range(3)] == pytest.approx(p.tolist(), rel=2e-3, abs=1e-6)
         assert float_of(loss("mended")) == pytest.approx(-np.log(p[0]), rel=2e-3)
         notebook.press("+", "+", "+")
         notebook.settled()
         assert notebook.kernel("_.scores") == "[12.0, 8.0, -4.0]"
         assert loss("plain") == "NaN" and float_of(loss("mended")) == pytest.approx(np.log1p(np.exp(-4)), rel=2e-2)
+        p = shares(12.0, 8.0, -4.0)
+        assert [told(f"share {k}") for k in range(3)] == pytest.approx(p.tolist(), rel=2e-3, abs=1e-6)
         notebook.shot(shots, "loss_lab")
         field = notebook.live.locator('[data-score="1"] rect').first.bounding_box()
         y = field["y"] + field["height"] / 2
