@@ -42,6 +42,21 @@ def test_the_page_shows_the_gates_up_to_now_and_then_the_gradient_from_the_end(b
         assert live.page.locator(".md-meter").nth(1).text_content() == console.trace.frame(7).lines[1]
 
 
+def test_two_quick_holds_both_count(browser):
+    console = console_of()
+    with opened(browser, console) as live:
+        live.press("Shift+ArrowRight")
+        live.until(lambda: console.frame.phase == "backward")
+        live.page.locator('[data-key="f 2"]').click()
+        live.page.get_by_label("hold f at 0", exact=True).evaluate("""button => {
+            button.click();
+            document.querySelector('[data-key="i 3"]').dispatchEvent(new MouseEvent("click", { bubbles: true }));
+            document.querySelector('[aria-label="hold i at 1"]').click();
+        }""")
+        live.settled()
+        assert sorted(console.clamps) == [["f", 2, 0, 0], ["i", 3, 1, 0]]
+
+
 def test_holding_a_gate_by_pointer_changes_the_rest_and_the_loss(browser):
     console = console_of()
     before = console.values()

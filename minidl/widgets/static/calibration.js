@@ -99,7 +99,7 @@ export default widget({
     if (event.key === "b") { toBest(view); return true; }
     const direction = { "+": 1, "=": 1, "-": -1 }[event.key];
     if (!direction) return false;
-    const t = Math.round(((view.pending.temperature ?? view.model.get("temperature")) + 0.1 * direction) * 100) / 100;
+    const t = Math.round((view.wanted("temperature") + 0.1 * direction) * 100) / 100;
     view.edit({ temperature: Math.min(Math.max(t, COLDEST), HOTTEST) }, 40);
     return true;
   },

@@ -360,6 +360,9 @@ class View {
   }
 
   // ---------------------------------------------------------------- changes that Python answers
+  /** What a control stands at by now, sent or not: what a further change starts from, however quickly it comes. */
+  wanted(name) { return this.pending[name] ?? this.model.get(name); }
+
   /** Send changes of controls a moment after the last of them; what is on the stage is out of date until then. */
   edit(changes, delay = 150) {
     this.pause();

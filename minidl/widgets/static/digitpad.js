@@ -214,7 +214,7 @@ export default widget({
     const unit = view.field({ name: "unit", label: "unit, such as 0[2, 5, 7]", type: "text", size: 12 });
     const wrong = h("button", { type: "button", onclick: () => {
       const { mistakes } = view.trace.figure;
-      view.edit({ example: mistakes.find((k) => k > view.model.get("example")) ?? mistakes[0] }, 0);
+      view.edit({ example: mistakes.find((k) => k > view.wanted("example")) ?? mistakes[0] }, 0);
     } }, "next mistake");
     wrong.disabled = !view.trace.figure.mistakes.length;
     view.controls.append(pad.face, h("div", { class: "md-tools" },
@@ -242,7 +242,7 @@ export default widget({
     view.spot = null;
     if (key[0] === "c") {
       const target = Number(key.slice(1));
-      view.edit({ target: view.model.get("target") === target ? -1 : target }, 0);
+      view.edit({ target: view.wanted("target") === target ? -1 : target }, 0);
     }
     if (key[0] !== "u") return;
     const [k, n] = key.slice(1).split(":").map(Number);
@@ -255,6 +255,6 @@ export default widget({
         + `${cell(event.clientX - box.left, box.width, layer.width)}`;
     }
     const unit = `${layer.name}[${index}]`;
-    view.edit({ unit: view.model.get("unit") === unit ? "" : unit }, 0);
+    view.edit({ unit: view.wanted("unit") === unit ? "" : unit }, 0);
   },
 });

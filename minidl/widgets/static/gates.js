@@ -139,7 +139,7 @@ function meter(f, gate, t, words) {
 // ------------------------------------------------------------------ a hand on the gates
 /** Hold a gate at a step, or let go of it where value is null. */
 function hold(view, gate, t, value) {
-  const clamps = view.model.get("clamps");
+  const clamps = view.wanted("clamps");
   const [step, unit] = [view.every ? null : t, view.all ? null : view.model.get("unit")];
   const rest = clamps.filter(([name, at, , of]) => name !== gate
     || (value === null ? at !== null && at !== t : at !== step || of !== unit));

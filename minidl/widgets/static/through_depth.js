@@ -144,7 +144,7 @@ export default widget({
   press(event, view) {
     const direction = { "+": 1, "=": 1, "-": -1 }[event.key];
     if (!direction || view.model.get("init") !== "own s") return false;
-    const next = Math.round(((view.pending.s ?? view.model.get("s")) + 0.01 * direction) * 100) / 100;
+    const next = Math.round((view.wanted("s") + 0.01 * direction) * 100) / 100;
     view.edit({ s: Math.min(Math.max(next, 0.01), 1) }, 40);
     return true;
   },

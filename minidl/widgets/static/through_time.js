@@ -141,7 +141,7 @@ export default widget({
   press(event, view) {
     const direction = { "+": 1, "=": 1, "-": -1 }[event.key];
     if (!direction) return false;
-    const radius = Math.round(((view.pending.radius ?? view.model.get("radius")) + 0.05 * direction) * 100) / 100;
+    const radius = Math.round((view.wanted("radius") + 0.05 * direction) * 100) / 100;
     view.edit({ radius: Math.min(Math.max(radius, 0.05), 3) }, 40);
     return true;
   },
