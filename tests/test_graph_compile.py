@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl import backend, nn, optim
+from minidl import backend, kernels, nn, optim
 from minidl import graph as G
 from minidl.errors import ArgumentError, DimensionError, ShapeError, TraceError
+from minidl.grading import whose
 from minidl.graph import compile, trace
 from minidl.graph.trace import active
 from minidl.nn import functional as F
@@ -735,3 +736,55 @@ def test_an_interrupt_at_the_start_of_a_recording_leaves_no_tracer(monkeypatch):
     assert active.tracer is None and not trace._tracing
     same(2 * rows(), 2 * rows().numpy())
     same(compile(lambda x: 2 * x)(rows()), 2 * rows())
+
+
+# ---------------------------------------------------------------------- the kernel table meanwhile
+def test_kernels_are_chosen_and_looked_up_while_another_thread_records():
+    recording, done = threading.Event(), threading.Event()
+
+    def waits(x):
+        recording.set()
+        done.wait(60)
+        return md.tanh(x) * 2
+    found, f = [], compile(waits)
+    thread = threading.Thread(target=lambda: found.append(f(rows())))
+    thread.start()
+    try:
+        assert recording.wait(60) and type(backend.cpu.kernels) is trace._Kernels
+        with md.use_kernels("plain"):
+            assert kernels.in_use() == "plain" and not [*backend.cpu.kernels.items()]
+        assert kernels.in_use() == "numpy" and dict(backend.cpu.kernels.items()) == kernels.shared.TABLE
+        assert whose() == "" and whose("tanh") == "our tanh"
+    finally:
+        done.set()
+        thread.join()
+    same(found[0], np.tanh(rows().numpy()) * 2)
+    assert backend.cpu.kernels == kernels.shared.TABLE
+
+
+def test_a_function_that_is_being_recorded_may_ask_for_kernels_and_not_choose_them():
+    said = []
+
+    @compile
+    def f(x):
+        said.append(whose("tanh") + whose())
+        with pytest.raises(TraceError) as info:
+            md.use_kernels("plain")
+        said.append(str(info.value))
+        return md.tanh(x)
+    same(f(rows()), np.tanh(rows().numpy()))
+    first, fact, advice = said[1].splitlines()
+    assert said[0] == "our tanh" and "being recorded" in first and "'numpy'" in fact and advice.startswith("Try: ")
+    assert kernels.in_use() == "numpy" and backend.cpu.kernels == kernels.shared.TABLE
+
+
+# ---------------------------------------------------------------------- what a compiled module is asked for
+def test_a_compiled_module_answers_as_the_module_does():
+    module = net()
+    ours = compile(module)
+    assert ours.forward == module.forward and list(ours.parameters()) == list(module.parameters())
+    assert ours.__wrapped__ is module and ours.__name__ == "Sequential"
+    same(ours.eval()(rows()), ours(rows()))
+    assert not module.training
+    with pytest.raises(AttributeError, match="Sequential.* 'nothing'"):
+        _ = ours.nothing

@@ -80,7 +80,17 @@ class Compiled:
     def __init__(self, fn, passes=None):
         self.fn, self.passes, self.runs, self.log, self.count, self.plainly = fn, passes, [], [], 0, 0
         self._lock = threading.RLock()
-        functools.update_wrapper(self, fn if hasattr(fn, "__name__") else type(fn))
+        if hasattr(fn, "__name__"):
+            functools.update_wrapper(self, fn)
+        else:                                          # a module: what its class holds is unbound, and not for us
+            functools.update_wrapper(self, type(fn), updated=())
+            self.__wrapped__ = fn
+
+    def __getattr__(self, name):
+        """What a compiled module is asked for beside a call, such as `parameters()`, the module answers."""
+        if name.startswith("__") or "fn" not in vars(self):
+            raise AttributeError(name)
+        return getattr(self.fn, name)
 
     def __call__(self, *args, **kwargs):
         if active.tracer is not None or vmaps.stack:   # part of another graph; or of a vmap, whose ops are batched

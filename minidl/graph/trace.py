@@ -12,6 +12,7 @@ import numpy as np
 from .. import backend
 from ..errors import TraceError, message
 from ..func.batching import BOUNDARY
+from ..kernels import in_use
 from ..primitive import Primitive, registry
 from ..tensor import Tensor, grad_watchers, mode, noted, wrap
 from .ir import Graph, Update
@@ -258,11 +259,11 @@ class _Kernels:
     def __init__(self, ordinary):
         self.ordinary = ordinary
 
-    def get(self, name, forward):
-        """The kernel of the op with this name."""
+    def get(self, name, forward=None):
+        """The kernel of the op with this name; without `forward`, what stands in the ordinary table, or None."""
         tracer = active.tracer
-        if tracer is None and self.ordinary is not None:
-            return self.ordinary.get(name, forward)
+        if forward is None or (tracer is None and self.ordinary is not None):
+            return self.ordinary.get(name, forward) if self.ordinary is not None else None
         op = registry.get(name)
         op = op if op is not None and op.forward is forward else OUTSIDE.get(forward) or _of_vmap(name, forward)
 
@@ -277,11 +278,35 @@ class _Kernels:
             return out
         return recorder
 
-    def __setitem__(self, name, kernel):
-        self.ordinary[name] = kernel
-
+    # Who looks at the table as a whole, or changes it, means the ordinary one: another thread may be recording now.
     def __contains__(self, name):
         return name in self.ordinary
+
+    def items(self):
+        """The kernels of the ordinary table."""
+        return self.ordinary.items()
+
+    def __setitem__(self, name, kernel):
+        self._to_change()[name] = kernel
+
+    def __delitem__(self, name):
+        del self._to_change()[name]
+
+    def pop(self, name, default=None):
+        """Take a kernel out of the ordinary table."""
+        return self._to_change().pop(name, default)
+
+    def update(self, kernels):
+        """Put kernels into the ordinary table."""
+        self._to_change().update(kernels)
+
+    def _to_change(self):
+        """The ordinary table, unless it is what this thread records that wants to change it."""
+        if active.tracer is not None:
+            raise TraceError(message(
+                "kernels: a graph is being recorded; its steps get their kernels when all of it is there, not before.",
+                [("in use", repr(in_use()))], "choose the kernels before the function is called, or around the call."))
+        return self.ordinary
 
 
 def _of_vmap(name, forward):
