@@ -482,13 +482,33 @@ def reshape(input, *shape):
 
 
 def view(input, *shape):
-    """`reshape`, by PyTorch's name for the case that shares memory; `view(dtype)` is not supported."""
-    return reshape(input, *shape)
+    """The same memory seen in another shape; `view(dtype)` is not supported.
+
+    What an op has newly made, such as a convolution, may lie in memory in an order of its own: it is copied then.
+
+    Raises:
+        ShapeError: the numbers do not fill the shape, or `input` is a view, such as `x.T`, that no step sizes lead
+            through in the order of the new shape.
+    """
+    out = reshape(input, *shape)
+    if out._view is None and isinstance(input, Tensor) and input._view is not None and _needs_copy(input, out.shape):
+        raise ShapeError(message("view: the numbers do not lie in the order of this shape, and a view copies none.",
+                                 [("x", input.shape, f"strides {input.stride()}"), ("shape", out.shape)],
+                                 "x.reshape(...), which copies where it must, or x.contiguous().view(...)."))
+    return out
+
+
+def _needs_copy(x, shape):
+    """Whether a view takes another shape only in a copy, if what it is a view of lies in memory in reading order."""
+    seen = np.empty(x._view.base.shape, bool)
+    for op, meta in x._view.steps:
+        seen = op.forward(np, seen, **meta)
+    return bool(seen.size) and not np.may_share_memory(seen, seen.reshape(shape))
 
 
 def view_as(input, other):
-    """`input` in the shape of `other`."""
-    return reshape(input, other.shape)
+    """`view` in the shape of `other`."""
+    return view(input, other.shape)
 
 
 def flatten(input, start_dim=0, end_dim=-1):

@@ -357,6 +357,35 @@ def test_reshape_works_out_one_size():
             x.reshape(wrong)
 
 
+SCATTERED = {"transposed": lambda x: (x.T, (6,)), "a part of each row": lambda x: (x[:, :2], (4,)),
+             "repeated": lambda x: (x.expand(4, 2, 3), (24,)), "part of a transposed part": lambda x: (x.T[1:], (-1,))}
+
+
+@pytest.mark.parametrize("kind", SCATTERED)
+def test_view_refuses_what_reshape_would_copy(kind):
+    x, shape = SCATTERED[kind](md.arange(6).reshape(2, 3))
+    for attempt in (lambda: x.view(shape), lambda: x.view_as(md.zeros(x.reshape(shape).shape))):
+        with pytest.raises(ShapeError) as info:
+            attempt()
+        first, _, _, advice = str(info.value).splitlines()
+        assert first.startswith("view: ") and "a view copies none" in first and advice.startswith("Try: x.reshape")
+    assert x.reshape(shape).tolist() == x.contiguous().view(shape).tolist()
+
+
+def test_view_of_a_view_that_needs_no_copy_shares_memory():
+    x = md.zeros(2, 3)
+    x.T.view(3, 2, 1).add_(1)
+    x[1].view(3, 1).add_(1)
+    assert x.tolist() == [[1, 1, 1], [2, 2, 2]] and md.zeros(0, 3).T.view(0).shape == (0,)
+
+
+def test_view_takes_what_an_op_has_laid_out_in_its_own_way():
+    y = md.nn.functional.conv2d(md.randn(2, 1, 6, 6), md.randn(4, 1, 3, 3))      # in reading order in PyTorch
+    assert y.view(2, -1).tolist() == y.reshape(2, -1).tolist() and y[0].unsqueeze(0).view(-1).shape == (64,)
+    with pytest.raises(ShapeError, match="copies none"):
+        y.permute(0, 2, 3, 1).view(-1)
+
+
 def test_cat_skips_the_empty_vector_and_promotes():
     out = md.cat([md.zeros(0), md.ones(2, 2), md.ones(1, 2, dtype=md.float64)])
     assert out.shape == (3, 2) and out.dtype == md.float64
