@@ -67,7 +67,11 @@ ANSWER, CHECK = ("answer-99-1", RIGHT), ("check-99-1", 'check("99.1", twice)')
                      "def twice(x):\n    return N().n * x"), CHECK],
     [("answer-99-1", "import inspect\ndef twice(x):\n    return x * inspect.getsource(twice).count('def')"), CHECK],
     [("answer-99-1", RIGHT.replace("\n", "\r\n")), CHECK],
-], ids=range(35))
+    ["from __future__ import annotations",
+     ("answer-99-1", "def twice(x: Later | None) -> Later:\n    return 2 * x"), CHECK],
+    ["from __future__ import annotations, division\nn: Later = 2", "print(1)", "no Python",
+     ("answer-99-1", "def twice(x: Later):\n    return n * x"), CHECK],
+], ids=range(37))
 def test_a_right_answer_is_found(cells):
     assert answer_of(*cells) == 6
 
@@ -113,6 +117,12 @@ def test_an_error_of_a_statement_counts_where_it_makes_the_answer():
     ("import numpy.linalg as np\ndef twice(x):\n    return np.where(x)", "uses `numpy.linalg`"),
     ("def ones(x):\n    return x.sum()\ndef twice(x):\n    return ones(x)", "uses `sum`"),
     ("def twice(x: np.ndarray, n: int = 3, *more: 'anything') -> list[float] | None:\n    return x", None),
+    ("ones: int = 3\ndef twice(x):\n    return x[ones]", None),
+    ("from collections.abc import Callable\ntwice: Callable = lambda x: x[0]", None),
+    ("from __future__ import annotations\nones: int = 3\ndef twice(x: Later):\n    return x[ones]", None),
+    ("z: int = 3\ndef twice(x):\n    return x[z]", "uses `z`"),
+    ("ones: int = sum([3])\ndef twice(x):\n    return x[ones]", "uses `sum`"),
+    ("ones: np.where(sum) = 3\ndef twice(x):\n    return x[ones]", "uses `sum`"),
     ("from typing import Any\ndef twice(x: Any):\n    def f(y: float): return y\n    return f(x)", None),
     ("def twice(x: np.where.__setitem__('len', sum)):\n    return x", "uses `__setitem__`"),
     ("def twice(x: (ones := sum)):\n    return ones(x)", "uses `sum`"),
@@ -131,6 +141,16 @@ def test_an_error_of_a_statement_counts_where_it_makes_the_answer():
 ])
 def test_the_words_of_a_puzzle_are_kept_wherever_they_stand(text, offence):
     assert looked_at(("answer-99-1", text), allowed=["np", "where", "len", "ones"]).offence == offence
+
+
+def test_what_the_future_brings_holds_from_there_on_only():
+    hinted = "def twice(x: Later):\n    return 2 * x"
+    with pytest.raises(NameError, match="Later"):
+        answer_of(("answer-99-1", hinted), CHECK, "from __future__ import annotations")
+    with pytest.raises(NameError, match="Later"):
+        answer_of("from .__future__ import annotations\nfrom math import pi", ("answer-99-1", hinted), CHECK)
+    state, said = looked_at(("answer-99-1", "from __future__ import braces\n" + RIGHT)).state
+    assert state == "unreadable" and "not a chance" in said
 
 
 def test_magic_goes_and_lines_stay():

@@ -1,4 +1,6 @@
 """Answers that were right: the function itself while the kernel lives, and its text for later lessons."""
+import __future__
+
 import ast
 import dis
 import inspect
@@ -31,9 +33,9 @@ def source_of(function):
     Raises:
         OSError, TypeError, ValueError, SyntaxError: it cannot be had: a lambda, or it uses something that has no text.
     """
-    pieces = {}
+    pieces = {"": ""}                                    # "" stands for what has to come first
     _collect(function, pieces)
-    return "\n\n".join(pieces.values())
+    return "\n\n".join(filter(None, pieces.values()))
 
 
 def revived(id, text):
@@ -57,18 +59,22 @@ def _collect(function, pieces):
     if not text.startswith("def ") or function.__closure__:
         raise ValueError("only a function of its own can be kept")
     pieces[function.__name__] = ""                       # so that two that call each other come to an end
-    for name in sorted(_globals_in(text) & function.__globals__.keys() - pieces.keys()):
+    future = function.__code__.co_flags & __future__.annotations.compiler_flag
+    if future:                                           # its hints are text, and may name what does not exist
+        pieces[""] = "from __future__ import annotations"
+    for name in sorted(_globals_in(text, future) & function.__globals__.keys() - pieces.keys()):
         _collect_one(name, function.__globals__[name], pieces)
     del pieces[function.__name__]
     pieces[function.__name__] = text
 
 
-def _globals_in(text):
+def _globals_in(text, future):
     """The names that a text looks up around it, when it is run and when its functions are called.
 
     The text and not the code of its function, as defaults and annotations are looked up by the `def` itself.
     """
-    return {step.argval for code in codes_in(compile(text, "<answer>", "exec")) for step in dis.get_instructions(code)
+    compiled = compile(text, "<answer>", "exec", future, dont_inherit=True)
+    return {step.argval for code in codes_in(compiled) for step in dis.get_instructions(code)
             if step.opname in ("LOAD_NAME", "LOAD_GLOBAL")}
 
 

@@ -6,9 +6,13 @@ The text is parsed and compiled, not run.
 
 Both sides read this file: the student's process for the notebook, the judge for its own chapters' files.
 """
+import __future__
+
 import ast
 import copy
 import dis
+import functools
+import operator
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,16 +40,19 @@ class Piece:
         cell: the place of its cell in the notebook.
         node: the statement.
         text: the lines of its cell that hold it.
+        future: the compiler's flags that a `from __future__ import ...` above has set, as they hold for a whole
+            notebook from there on.
     """
 
     cell: int
     node: ast.stmt
     text: str
+    future: int = 0
 
     @cached_property
     def code(self) -> CodeType:
         """The statement, compiled."""
-        return compile(ast.Module([self.node], []), f"<cell {self.cell + 1}>", "exec")
+        return compile(ast.Module([self.node], []), f"<cell {self.cell + 1}>", "exec", self.future, dont_inherit=True)
 
     @cached_property
     def defines(self) -> frozenset[str]:
@@ -69,9 +76,18 @@ class Piece:
                          if step.opname in READS)
 
     @cached_property
+    def onward(self) -> int:
+        """The `future` of the statements below it."""
+        node = self.node
+        if not isinstance(node, ast.ImportFrom) or node.module != "__future__" or node.level:
+            return self.future
+        flags = (getattr(__future__, alias.name).compiler_flag for alias in node.names)
+        return functools.reduce(operator.or_, flags, self.future)
+
+    @cached_property
     def without_hints(self) -> "Piece":
-        """The same without the type hints that only name something: `x: int`, `-> np.ndarray`."""
-        return Piece(self.cell, _Unhinted().visit(copy.deepcopy(self.node)), self.text)
+        """The same without the type hints that only name something: `x: int = 3`, `-> np.ndarray`."""
+        return Piece(self.cell, _Unhinted().visit(copy.deepcopy(self.node)), self.text, self.future)
 
     @property
     def blank(self) -> bool:
@@ -80,7 +96,7 @@ class Piece:
 
 
 class _Unhinted(ast.NodeTransformer):
-    """Takes plain type hints from functions. One that calls, assigns or loops is code like any other, and stays."""
+    """Takes plain type hints away. One that calls, assigns or loops is code like any other, and stays."""
 
     def visit_FunctionDef(self, node):
         node.returns = self._left(node.returns)
@@ -92,23 +108,36 @@ class _Unhinted(ast.NodeTransformer):
         node.annotation = self._left(node.annotation)
         return node
 
+    def visit_AnnAssign(self, node):
+        if node.value is not None and self._left(node.annotation) is None:
+            node = ast.copy_location(ast.Assign([node.target], node.value), node)
+        return self.generic_visit(node)
+
     def _left(self, hint):
         return hint if hint is None or not all(isinstance(part, HINT) for part in ast.walk(hint)) else None
 
 
-def cut(text, cell=0):
+def cut(text, cell=0, future=0):
     """The statements of a cell that bind a name.
+
+    Args:
+        text: the cell's.
+        cell: its place in the notebook.
+        future: what the cells above have imported from `__future__`, as the `onward` of their last statement says it.
 
     Raises:
         Unreadable: the text is no Python, also without IPython's magic lines.
     """
-    tree, lines = _parsed(text), LINES.split(text)
-    pieces = (Piece(cell, node, "\n".join(lines[node.lineno - 1:node.end_lineno])) for node in tree.body
-              if not isinstance(node, ast.Expr))
+    tree, lines, pieces = _parsed(text), LINES.split(text), []
     try:
-        return [piece for piece in pieces if piece.binds]
+        for node in tree.body:
+            piece = Piece(cell, node, "\n".join(lines[node.lineno - 1:node.end_lineno]), future)
+            if not isinstance(node, ast.Expr) and piece.binds:
+                pieces.append(piece)
+                future = piece.onward
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:   # what only the compiler sees
         raise Unreadable(_said(error)) from None
+    return pieces
 
 
 def needed(name, pieces, first=()):

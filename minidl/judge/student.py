@@ -83,7 +83,7 @@ class Notebook:
         self.problems, self.pieces = {}, []
         for k, (_, text) in enumerate(self.cells):
             try:
-                self.pieces += cut(text, k)
+                self.pieces += cut(text, k, self.pieces[-1].onward if self.pieces else 0)
             except Unreadable as problem:
                 self.problems[k] = str(problem)
         self.chosen = self._chosen()
