@@ -6,6 +6,7 @@ import collections
 import contextlib
 import importlib
 import io
+import itertools
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import sys
 import textwrap
 import threading
 import time
+import tracemalloc
 import types
 
 import nbformat
@@ -27,6 +29,7 @@ from minidl.grading import (
     Exercise,
     answers,
     check,
+    compare,
     drawing,
     examine,
     export_progress,
@@ -49,6 +52,7 @@ from minidl.grading.compare import difference, plain
 from minidl.grading.dashboard import Dashboard
 from minidl.grading.exercise import order, registry
 from minidl.grading.verdict import written
+from minidl.judge import frames
 from minidl.viz.source import show
 from tools import make_exercises
 
@@ -864,6 +868,32 @@ def test_the_dashboard_counts_and_says_what_is_next(capsys):
     assert capsys.readouterr().out == text + "\n"
 
 
+ENDLESS = {"range": lambda: range(10**12), "list": lambda: [range(10**6)] * 10**6, "dict": lambda: {1: range(10**12)},
+           "map": lambda: map(abs, itertools.count()), "generator": lambda: (k for k in itertools.count())}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+@pytest.mark.parametrize("expected", [np.arange(3.0), [1, "a"], {1: 2}, "text", 2.0], ids=repr)
+def test_an_answer_without_an_end_is_wrong_before_it_fills_the_memory(kind, expected):
+    tracemalloc.start()
+    try:
+        said = difference(ENDLESS[kind](), expected)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert said.endswith(f"got a {kind} of more than 200,000 values") and peak < 50e6
+
+
+def test_a_key_without_an_end_is_wrong_too():
+    assert difference({range(10**12): 1}, {1: 1}).startswith("the keys are ['a range of more than 200,000 values']")
+
+
+def test_as_many_values_may_be_in_lists_as_the_judge_takes():
+    assert compare.MOST_VALUES == frames.MOST_NODES
+    assert difference(range(199_999), np.arange(199_999)) is None and len(plain(range(199_999))) == 199_999
+    assert difference(range(200_000), np.arange(200_000)) and not difference(np.arange(10**6), np.arange(10**6))
+
+
 # --- answers at work --------------------------------------------------------------------------------------------------
 
 
@@ -937,6 +967,29 @@ def test_a_failing_answer_never_blocks(result, capsys):
     assert capsys.readouterr().err.count("your expand stopped") == 1   # said once
     with pytest.raises(md.errors.ShapeError):
         md.tensor([1.0, 2.0]).expand(2, 3)                            # the inputs' fault is said by ours
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int64", "bool"])
+@pytest.mark.parametrize("answered", ["float64", "float32", "int64", "bool"])
+def test_an_answer_leaves_the_dtype_as_the_op_does(dtype, answered, capsys):
+    answers.passed["01.2c"] = lambda x, shape: np.broadcast_to(x, shape).astype(answered)
+    answers.passed["01.2c"].__name__ = "widened"
+    x = md.tensor([1, 0], dtype=dtype)
+    with use("01.2c"):
+        y = x.expand(2, 2)
+    assert y.dtype == x.dtype and y.tolist() == [[1, 0], [1, 0]]
+    kinds = "biuf"                                       # a lower kind fits into a higher one, and not back
+    refused = kinds.index(np.dtype(answered).kind) > kinds.index(np.dtype(dtype).kind)
+    said = capsys.readouterr().err
+    assert (f"its result holds {answered}, where {dtype} belongs" in said) if refused else not said
+
+
+def test_what_is_too_large_for_the_dtype_is_infinite_and_no_warning(capsys):
+    answers.passed["01.2c"] = lambda x, shape: np.full(shape, 1e300)
+    answers.passed["01.2c"].__name__ = "huge"
+    with use("01.2c"):
+        assert md.tensor([1.0]).expand(2).tolist() == [np.inf] * 2
+    assert capsys.readouterr().err == ""
 
 
 def test_an_answer_may_use_the_op_it_replaces(capsys):
@@ -1040,6 +1093,17 @@ def lesson(tmp_path, monkeypatch):
 def test_what_an_answer_needs_is_kept_with_it(lesson, name):
     answer = getattr(lesson, name)
     assert answers.revived("99.1", answers.source_of(answer))(2.0) == answer(2.0)
+
+
+def test_hints_that_name_what_does_not_exist_are_kept_as_text(tmp_path, monkeypatch):
+    (tmp_path / "lesson_with_hints.py").write_text(
+        "from __future__ import annotations\nLater = object()\nk = 2\n"
+        "def helper(x: Later) -> Never:\n    return x * k\n"
+        "def answer(x: Later, n: Sooner = k):\n    return helper(x) + n\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    answer = importlib.import_module("lesson_with_hints").answer
+    del sys.modules["lesson_with_hints"]
+    assert answers.revived("99.1", answers.source_of(answer))(2.0) == answer(2.0) == 6.0
 
 
 @pytest.mark.parametrize("name", ["with_a_tuple_of_things", "older"])

@@ -4,6 +4,7 @@ Not the same: another shape, other numbers, NaN where there should be none. A sh
 `(1,)` is not `()`.
 """
 import collections.abc
+import itertools
 
 import numpy as np
 
@@ -15,6 +16,7 @@ SIMPLE = (type(None), bool, int, float, complex, str, bytes)
 BELOW = {int: int.__index__, float: float.__float__, complex: complex.__complex__, str: str.__str__,
          bytes: bytes.__bytes__}
 DEEPEST = 50         # lists in lists; NumPy's arrays have 64 axes at most
+MOST_VALUES = 200_000                # in lists of lists, and as many as the judge's messages take; arrays may have more
 
 
 def difference(got, expected, rtol=1e-6, atol=1e-9):
@@ -54,12 +56,27 @@ class Other:
         return self.text
 
 
-def plain(x, depth=0):
+class TooMany(Exception):
+    """An answer has more values in lists than any exercise asks for: `range(10**12)` would fill the memory."""
+
+
+def plain(x):
     """What an answer is made of, in Python's and NumPy's own classes.
 
     Tensors become arrays, tuples and other sequences lists; numbers, texts and arrays of a class of the learner's those
-    of the class below it; anything else an `Other`. Dicts stay, and so do numbers and strings.
+    of the class below it; anything else an `Other`, and so does a list of more than MOST_VALUES values. Dicts stay, and
+    so do numbers and strings.
     """
+    try:
+        return _plain(x, 0, itertools.count(1))
+    except TooMany:
+        return Other(f"a {type(x).__name__} of more than {MOST_VALUES:,} values")
+
+
+def _plain(x, depth, values):
+    """`plain` for a value that many lists are around; `values` counts those that the whole answer has so far."""
+    if next(values) > MOST_VALUES:
+        raise TooMany
     if type(x) in SIMPLE or isinstance(x, Other):
         return x
     if depth > DEEPEST:
@@ -67,11 +84,11 @@ def plain(x, depth=0):
     if isinstance(x, Tensor):
         return x.detach().host_array()
     if isinstance(x, dict):
-        return {_key(key): plain(value, depth + 1) for key, value in x.items()}
+        return {_key(key): _plain(value, depth + 1, values) for key, value in x.items()}
     if isinstance(x, np.ndarray):
-        return plain(x.tolist(), depth + 1) if x.dtype == object else np.asarray(x)
+        return _plain(x.tolist(), depth + 1, values) if x.dtype == object else np.asarray(x)
     if isinstance(x, (list, tuple, range, map, zip)) or isinstance(x, collections.abc.Generator):
-        return [plain(value, depth + 1) for value in x]
+        return [_plain(value, depth + 1, values) for value in x]
     if isinstance(x, np.generic) and not isinstance(x, str):
         return np.asarray(x)[()]
     below = next((below for kind, below in BELOW.items() if isinstance(x, kind)), _seen_by_numpy)

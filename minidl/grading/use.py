@@ -54,13 +54,21 @@ class Yours:
             self.inside.busy = False
 
     def _trusted(self, result, arrays, settings):
-        """The answer as an array, of the shape that the op's shape rule promises."""
+        """The answer as an array, of the shape and the dtype that the op's own rules promise.
+
+        A float64 from an answer would make all that comes after it float64, and the net slow. Whole numbers where
+        floats belong, or floats of another precision, are the same numbers; floats where whole numbers belong are not.
+        """
         array = np.asarray(result)
         if self.op._shape is not None and array.shape != self.op.shape_rule(*map(shape_of, arrays), **settings):
             raise ValueError(f"its result has shape {array.shape}")
         if array.dtype.kind not in "biuf":
             raise TypeError(f"its result holds {array.dtype}, no numbers")
-        return array
+        wanted = self.op.dtype_rule(*(getattr(a, "dtype", a) for a in arrays), **settings)
+        if not np.can_cast(array.dtype, wanted, "same_kind"):
+            raise TypeError(f"its result holds {array.dtype}, where {wanted} belongs")
+        with np.errstate(over="ignore"):                 # what float32 cannot hold is inf, as in ours
+            return array.astype(wanted, copy=False)
 
     def _tell(self, error):
         """Say once that ours took over, and where yours stopped."""

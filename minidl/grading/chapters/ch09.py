@@ -421,7 +421,7 @@ def _(answer):
     def forward(xp, dy, x, y, *, kernel, stride, padding, dilation):
         if (kernel[0], stride[0], padding, dilation) != (kernel[1], stride[1], (0, 0), (1, 1)):
             raise ValueError("the exercise knows square windows without border and holes")
-        return np.asarray(answer(dy, x, kernel[0], stride[0])).astype(x.dtype)
+        return answer(dy, x, kernel[0], stride[0])
     return forward
 
 
