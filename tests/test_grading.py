@@ -226,7 +226,29 @@ def test_words_that_an_answer_may_use(double):
     assert verdict.state == "wrong" and "the answer uses `size`" in verdict.text
 
 
+def with_hints(x: list[float]) -> dict:
+    def inner(y: float, *more: "int") -> np.ndarray:
+        z: set[int] = y
+        return z
+    return inner(x)
+
+
+def with_a_hint_that_does_something(x):
+    def inner(y: print(1)):
+        return y
+    return inner(x)
+
+
+def with_hints_and_more(x):
+    def inner(y: float):
+        return y.sum()
+    return inner(x)
+
+
 @pytest.mark.parametrize(("function", "said"), [
+    (with_hints, None),
+    (with_a_hint_that_does_something, "uses `print`"),
+    (with_hints_and_more, "uses `sum`"),
     (lambda x: x.sum(), "uses `sum`"),
     (lambda x: [y + 1 for y in x], "uses a loop"),
     (lambda x: (lambda: x.sum())(), "uses `sum`"),

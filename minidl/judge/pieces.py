@@ -9,7 +9,6 @@ Both sides read this file: the student's process for the notebook, the judge for
 import __future__
 
 import ast
-import copy
 import dis
 import functools
 import operator
@@ -18,13 +17,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from types import CodeType
 
-from ..grading.allowed import codes_in
+from ..grading.allowed import codes_in, unhinted
 
 READS = {"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"}
 WRITES = {"STORE_NAME", "STORE_GLOBAL"}
 LINES = re.compile(r"\r\n|\r|\n")
 MAGIC = re.compile(r"^(\s*)(?:[%!?].*|[^#'\"]*\?|(\w+)\s*=\s*[%!].*)$")
-HINT = (ast.Name, ast.Attribute, ast.Subscript, ast.Constant, ast.Tuple, ast.List, ast.BinOp, ast.BitOr, ast.Load)
 BLANK = re.compile(r"raise NotImplementedError\(.{0,40}your turn")
 
 
@@ -87,34 +85,12 @@ class Piece:
     @cached_property
     def without_hints(self) -> "Piece":
         """The same without the type hints that only name something: `x: int = 3`, `-> np.ndarray`."""
-        return Piece(self.cell, _Unhinted().visit(copy.deepcopy(self.node)), self.text, self.future)
+        return Piece(self.cell, unhinted(self.node), self.text, self.future)
 
     @property
     def blank(self) -> bool:
         """Whether it still has the line that says whose turn it is."""
         return bool(BLANK.search(self.text))
-
-
-class _Unhinted(ast.NodeTransformer):
-    """Takes plain type hints away. One that calls, assigns or loops is code like any other, and stays."""
-
-    def visit_FunctionDef(self, node):
-        node.returns = self._left(node.returns)
-        return self.generic_visit(node)
-
-    visit_AsyncFunctionDef = visit_FunctionDef
-
-    def visit_arg(self, node):
-        node.annotation = self._left(node.annotation)
-        return node
-
-    def visit_AnnAssign(self, node):
-        if node.value is not None and self._left(node.annotation) is None:
-            node = ast.copy_location(ast.Assign([node.target], node.value), node)
-        return self.generic_visit(node)
-
-    def _left(self, hint):
-        return hint if hint is None or not all(isinstance(part, HINT) for part in ast.walk(hint)) else None
 
 
 def cut(text, cell=0, future=0):
