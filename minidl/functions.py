@@ -9,17 +9,20 @@ At the end of the file, one table ties the functions to Tensor as methods and op
 """
 import builtins
 import collections
+import functools
+import inspect
 import math
 
 import numpy as np
 
 from . import autograd, backend, ops
 from .creation import full_like, rand_like, randn_like, zeros, zeros_like
-from .errors import ArgumentError, DimensionError, DTypeError, ShapeError, message
+from .errors import ArgumentError, DeviceError, DimensionError, DTypeError, MinidlError, ShapeError, message
 from .ops.elementwise import broadcast
 from .primitive import shape_of
 from .tensor import Tensor, apply, as_tensor, default_dtype, from_numpy, mode, result_type, tensor
 
+MOST_NAMED = 4                       # of many wrong arguments
 inf, nan, pi, e = math.inf, math.nan, math.pi, math.e
 newaxis = None
 
@@ -84,6 +87,71 @@ def floating(x):
     """x as a tensor of floats: integers and booleans become float32."""
     x = x if isinstance(x, Tensor) else as_tensor(x)
     return x if x.array.dtype.kind == "f" else cast(x, default_dtype)
+
+
+# ---------------------------------------------------------------------- lists and arrays where tensors belong
+TENSORS = frozenset("""
+    input other target targets weight bias tensor tensors input1 input2 x1 x2 anchor positive negative query key value
+    attn_mask log_probs var pos_weight index indices src mask mat2 vec vec2 running_mean running_var
+""".split())                                          # what parameters that take tensors are called
+SEQUENCES = {"tensors", "operands"}                   # and those that take several
+
+
+def of_tensors(function):
+    """A function that says so where it fails for want of tensors. A decorator.
+
+    Many functions take arrays and lists as they come, and NumPy's numbers; these only fail with words from deep inside
+    where they do not. So nobody looks at what came before something has failed.
+    """
+    @functools.wraps(function)
+    def asked(*args, **settings):
+        try:
+            return function(*args, **settings)
+        except (AttributeError, TypeError, DeviceError) as error:
+            _blame(function, args, settings, error)
+            raise
+    return asked
+
+
+def _blame(function, args, settings, error):
+    """Raise an ArgumentError if a call failed on a list, an array or a number in place of a tensor."""
+    if isinstance(error, MinidlError) and not isinstance(error, DeviceError):
+        return                                        # said already
+    try:
+        given = inspect.signature(function).bind(*args, **settings).arguments
+    except TypeError:                                 # an argument is missing, or one too many
+        return
+    strangers = strangers_among(_tensors_of(given), error)
+    if strangers:
+        raise not_a_tensor(function.__name__, strangers) from None
+
+
+def strangers_among(named, error):
+    """Those of (name, thing) pairs that an error comes from, as they are no tensors."""
+    blamed = (type(error.obj),) if isinstance(error, AttributeError) else (list, tuple)
+    return [(name, x) for name, x in named if type(x) in blamed and not isinstance(x, Tensor)]
+
+
+def _tensors_of(given):
+    """(name, value) of the arguments that tensors are wanted for; those in a sequence of tensors one by one."""
+    for name, x in given.items():
+        if name in SEQUENCES and isinstance(x, (list, tuple, np.ndarray)):
+            yield from ((f"{name}[{k}]", part) for k, part in enumerate(x))
+        elif name in TENSORS:
+            yield name, x
+
+
+def not_a_tensor(name, strangers):
+    """The error for a call with things that are no tensors: `strangers` are (name, thing) pairs."""
+    place, first = strangers[0]
+    facts = [(place, type(x).__name__, _extent(x)) for place, x in strangers[:MOST_NAMED]]
+    return ArgumentError(message(f"{name}: expected a tensor, got {type(first).__name__}.", facts,
+                                 f"md.tensor({place.replace('[0]', '[k]')})."))
+
+
+def _extent(x):
+    """How much is in something that is no tensor."""
+    return f"shape {x.shape}" if isinstance(x, np.ndarray) else f"length {len(x)}" if hasattr(x, "__len__") else repr(x)
 
 
 # ---------------------------------------------------------------------- arithmetic
@@ -1083,6 +1151,7 @@ def topk(input, k, dim=-1, largest=True, sorted=True):
 
 
 # ---------------------------------------------------------------------- products
+@of_tensors
 def matmul(input, other):
     """Matrix product; vectors count as a row on the left, as a column on the right; further axes are a batch.
 
@@ -1393,3 +1462,10 @@ def _tie():
 
 
 _tie()
+
+# As methods they have a tensor in any case, and no time to lose; as functions they may be given something else.
+globals().update({name: of_tensors(globals()[name]) for name in """
+    sum mean var std prod amax amin max min any all argmax argmin logsumexp norm cumsum cumprod sort argsort topk unique
+    gather take_along_dim scatter scatter_add index_select masked_select masked_fill cat concat stack split chunk unbind
+    dot mm mv bmm outer einsum
+""".split()})

@@ -1,6 +1,7 @@
 """What a beginner reads when something goes wrong: what happened, the facts, what to try."""
 
 import doctest
+import re
 
 import numpy as np
 import pytest
@@ -53,6 +54,92 @@ def overwritten():
     with md.no_grad():
         z += 1
     return z.sum()
+
+
+X, SCORES, CLASSES = md.ones(3, 4), md.ones(3, 2), [0, 1, 0]
+IMAGES, ARRAY = md.ones(1, 1, 5, 5), np.ones((3, 4), np.float32)
+
+
+class Own(nn.Module):
+    """Asks its input for what only tensors have."""
+
+    def forward(self, x):
+        return x.relu()
+
+
+# a call with something that is no tensor; the function that says so; what is named, and what it is
+NO_TENSORS = {
+    "cross_entropy, list": (lambda: F.cross_entropy(SCORES, CLASSES), "cross_entropy", "target  list  length 3"),
+    "cross_entropy, array": (lambda: F.cross_entropy(SCORES, np.array(CLASSES)), "cross_entropy",
+                             "target  ndarray  shape (3,)"),
+    "cross_entropy, number": (lambda: F.cross_entropy(SCORES[0], 1), "cross_entropy", "target  int  1"),
+    "cross_entropy, weight": (lambda: F.cross_entropy(SCORES, md.tensor(CLASSES), [1.0, 2.0]), "nll_loss",
+                              "weight  list  length 2"),
+    "CrossEntropyLoss": (lambda: nn.CrossEntropyLoss()(SCORES, CLASSES), "cross_entropy", "target  list  length 3"),
+    "nll_loss": (lambda: F.nll_loss(SCORES, np.array(CLASSES)), "nll_loss", "target  ndarray  shape (3,)"),
+    "mse_loss": (lambda: F.mse_loss([1.0], [2.0]), "mse_loss", "input   list  length 1"),
+    "binary_cross_entropy": (lambda: F.binary_cross_entropy(SCORES, [[0, 1]] * 3), "binary_cross_entropy",
+                             "target  list  length 3"),
+    "linear": (lambda: F.linear(X, md.ones(5, 4), [0.0] * 5), "linear", "bias  list  length 5"),
+    "Linear": (lambda: nn.Linear(4, 2)([1.0] * 4), "linear", "input  list  length 4"),
+    "conv2d": (lambda: F.conv2d(IMAGES, [[1.0]]), "conv2d", "weight  list  length 1"),
+    "Embedding": (lambda: nn.Embedding(4, 2)([0, 1]), "embedding", "input  list  length 2"),
+    "dropout": (lambda: nn.Dropout()(ARRAY), "dropout", "input  ndarray  shape (3, 4)"),
+    "gelu": (lambda: F.gelu([1.0, 2.0]), "gelu", "input  list  length 2"),
+    "matmul": (lambda: md.matmul([[1.0, 2.0, 3.0]], X), "matmul", "input  list  length 1"),
+    "@": (lambda: X @ [[1.0]] * 4, "matmul", "other  list  length 1"),
+    "mm": (lambda: md.mm(X, (1.0, 2.0)), "mm", "other  tuple  length 2"),
+    "cat": (lambda: md.cat([X, ARRAY]), "cat", "tensors[1]  ndarray  shape (3, 4)"),
+    "cat, lists": (lambda: md.cat([[1.0, 2.0], [3.0]]), "cat", "tensors[1]  list  length 1"),
+    "stack": (lambda: md.stack([1.0, 2.0]), "stack", "tensors[0]  float  1.0"),
+    "sum": (lambda: md.sum([1.0, 2.0]), "sum", "input  list  length 2"),
+    "gather": (lambda: md.gather(X, 0, [[0]]), "gather", "index  list  length 1"),
+    "a module of one's own": (lambda: Own()(ARRAY), "Own", "inputs[0]  ndarray  shape (3, 4)"),
+    "one module in another": (lambda: nn.Sequential(Own())([1.0]), "Own", "inputs[0]  list  length 1"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_TENSORS)
+def test_what_is_no_tensor_is_named(kind):
+    wrong, name, fact = NO_TENSORS[kind]
+    with pytest.raises(ArgumentError) as info:
+        wrong()
+    lines = str(info.value).splitlines()
+    assert re.fullmatch(rf"{name}: expected a tensor, got \w+\.", lines[0])
+    assert fact in map(str.strip, lines[1:-1]) and lines[-1].startswith("Try: md.tensor(")
+    assert isinstance(info.value, TypeError)              # as in PyTorch
+
+
+def test_of_many_only_a_few_are_named():
+    with pytest.raises(ArgumentError) as info:
+        md.cat(np.ones((100, 2)))
+    assert len(str(info.value).splitlines()) == 6
+
+
+def test_arrays_and_lists_that_are_understood_go_on():
+    for right in (F.mse_loss(X, ARRAY), F.linear(ARRAY, md.ones(5, 4)), X + [1.0] * 4, md.sin([1.0]), nn.ReLU()(ARRAY),
+                  F.cross_entropy(SCORES.numpy(), md.tensor(CLASSES)), md.matmul(X, ARRAY.T), F.relu([1.0])):
+        assert isinstance(right, md.Tensor)
+
+
+class Faulty(nn.Module):
+    def forward(self, x):
+        return self.no_such_layer(x)
+
+
+@pytest.mark.parametrize(("wrong", "error", "words"), [
+    (lambda: F.linear([1.0]), TypeError, "missing 1 required positional argument: 'weight'"),
+    (lambda: F.linear(X, X, colour=[1.0]), TypeError, "unexpected keyword argument 'colour'"),
+    (lambda: F.gelu(X, "none", [1.0]), TypeError, "positional argument"),
+    (lambda: Faulty()(X), AttributeError, "no_such_layer"),
+    (lambda: Faulty()(ARRAY), AttributeError, "no_such_layer"),
+    (lambda: md.cat([]), ArgumentError, "at least one tensor"),
+    (lambda: md.sum(X, dim="rows"), TypeError, "str"),
+], ids=range(7))
+def test_other_mistakes_are_said_as_before(wrong, error, words):
+    with pytest.raises(error, match=words) as info:
+        wrong()
+    assert "expected a tensor" not in str(info.value)
 
 
 # what is done wrong, the error, words that say what happened, facts that are named, words that say what to try

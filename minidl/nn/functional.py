@@ -3,6 +3,7 @@
 Nearly all are composites: a few lines of other functions, whose gradients come for free. Shapes are
 N C H W for images, N C L for sequences in channels; a missing batch axis is added and taken away again.
 """
+import inspect
 import math
 import operator
 
@@ -1270,3 +1271,9 @@ def additive_mask(mask, like):
     if mask.dtype.kind == "f":
         return cast(mask, like.dtype)
     return md.where(mask, zeros((), dtype=like.dtype, device=like.device), -math.inf)
+
+
+# All of them take tensors, and say so to who brings a list.
+globals().update({name: md.of_tensors(function) for name, function in list(globals().items())
+                  if getattr(function, "__module__", "") == __name__ and not name.startswith("_")
+                  and next(iter(inspect.signature(function).parameters), "") in md.TENSORS})

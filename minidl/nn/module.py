@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import backend
 from ..errors import ArgumentError, ShapeError, message
+from ..functions import not_a_tensor, strangers_among
 from ..tensor import Tensor
 
 LoadResult = namedtuple("LoadResult", "missing_keys unexpected_keys")
@@ -58,7 +59,13 @@ class Module:
     def __call__(self, *inputs, **settings):
         for observe in observers:
             observe(self)
-        out = self.forward(*inputs, **settings)
+        try:
+            out = self.forward(*inputs, **settings)
+        except AttributeError as error:
+            strangers = strangers_among([(f"inputs[{k}]", x) for k, x in enumerate(inputs)], error)
+            if strangers:                             # its own forward asked an array or a list for what tensors have
+                raise not_a_tensor(type(self).__name__, strangers) from error
+            raise
         for hook in self._hooks:
             answer = hook(self, inputs, out)
             out = out if answer is None else answer
