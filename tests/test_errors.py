@@ -122,6 +122,13 @@ def test_arrays_and_lists_that_are_understood_go_on():
         assert isinstance(right, md.Tensor)
 
 
+def test_nothing_stands_between_a_call_and_a_small_op():
+    for name in ("add", "mul", "tanh", "exp", "relu", "reshape"):
+        assert not hasattr(getattr(md, name), "__wrapped__")
+    for name in ("tanh", "sum", "mean", "__add__", "__mul__", "max", "dot"):
+        assert not hasattr(getattr(md.Tensor, name), "__wrapped__")
+
+
 class Faulty(nn.Module):
     def forward(self, x):
         return self.no_such_layer(x)
