@@ -8,6 +8,7 @@ import minidl as md
 import minidl.nn.functional as F
 from minidl import autograd, nn, optim
 from minidl.errors import DeviceError
+from minidl.safetensors import load_file, save_file
 from tests import fake_device
 from tests.fake_device import FakeArray, HostCopyError, no_transfers
 from tests.samples import TABLE
@@ -194,6 +195,22 @@ def test_creation_on_the_device_gives_the_same_as_here(make):
     there = make("fake")
     assert str(there.device) == "fake" and there.dtype == here.dtype
     np.testing.assert_array_equal(host(there), here.numpy())
+
+
+# ---------------------------------------------------------------------- files
+def test_a_checkpoint_brings_each_tensor_back_to_where_it_was_or_to_where_it_is_wanted(tmp_path):
+    md.save([md.tensor(X), md.tensor(X, device="fake")], tmp_path / "two")
+    for wanted, expected in [(None, ["cpu", "fake"]), ("cpu", ["cpu", "cpu"]), ("fake", ["fake", "fake"])]:
+        found = md.load(tmp_path / "two", map_location=wanted)
+        assert [str(x.device) for x in found] == expected
+        assert all(np.array_equal(host(x), X) for x in found)
+
+
+def test_safetensors_go_out_from_the_device_and_come_back_to_it(tmp_path):
+    save_file({"w": md.tensor(X, device="fake")}, tmp_path / "w")
+    for device in ("cpu", "fake"):
+        found = load_file(tmp_path / "w", device)["w"]
+        assert str(found.device) == device and np.array_equal(host(found), X)
 
 
 # ---------------------------------------------------------------------- a whole step

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import minidl as md
 from minidl import nn
 from minidl.errors import CheckpointError
-from minidl.safetensors import DTYPES, NAMES, load_file, metadata_of, save_file
+from minidl.safetensors import DIGEST, DTYPES, NAMES, NO_DIGEST, load_file, metadata_of, save_file
 
 ONE = {"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}
 
@@ -56,6 +56,13 @@ def test_whatever_is_saved_comes_back_and_others_can_read_it(tmp_path_factory, t
         assert isinstance(found[name], md.Tensor) and found[name].dtype == array.dtype
         assert np.array_equal(found[name].numpy(), array) and np.array_equal(theirs[name], array)
     assert metadata_of(path) == notes
+    assert int.from_bytes(path.read_bytes()[:8], "little") % 8 == 0       # numbers begin where a processor likes it
+
+
+def test_a_note_like_the_place_of_the_digest_is_kept(path):
+    notes = {"zeros": NO_DIGEST, "quoted": f'"{DIGEST}":"{NO_DIGEST}"', "": f"{DIGEST}"}
+    save_file({NO_DIGEST: np.ones(2), DIGEST: np.zeros(1)}, path, notes)
+    assert metadata_of(path) == notes and list(load_file(path)) == [NO_DIGEST, DIGEST]
 
 
 def test_a_state_dict_with_views_and_a_shared_weight(path):

@@ -125,6 +125,27 @@ def test_a_subclass_of_tensor_comes_back_as_a_tensor(path):
     assert same(md.Tensor(np.ones(2), requires_grad=True), load(path))
 
 
+def test_two_threads_that_save_to_one_file_do_not_meet(path):
+    both, failed = threading.Barrier(2, timeout=10), []
+
+    def write(content):
+        def pieces():
+            yield content[:4]
+            both.wait()                               # now both have their files open
+            yield content[4:]
+        try:
+            serialize.write_atomically(path, pieces())
+        except OSError as error:
+            failed.append(error)
+    contents = [b"mine" * 5, b"your" * 5]
+    threads = [threading.Thread(target=write, args=[content]) for content in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed and Path(path).read_bytes() in contents and len(list(Path(path).parent.iterdir())) == 1
+
+
 def test_map_location(path):
     save(md.ones(2), path)
     assert load(path, map_location="cpu").device == load(path, md.device("cpu")).device == "cpu"
