@@ -707,6 +707,16 @@ def test_another_device_is_refused_in_a_session_too(fake):
             y + x
 
 
+@pytest.mark.parametrize("dtype", [md.bool, md.int64, md.int32, md.float32])
+@pytest.mark.parametrize("number", [True, 2, -1, 2.5, math.inf, math.nan])
+def test_a_number_beside_an_array_of_any_kind(dtype, number):
+    def function(x):
+        return [x * number, number - x.float(), x + number, x < number, x == number, md.maximum(x, number),
+                md.where(x > 0, number, 1.0), md.where(x > 0, x, number)]
+    x = md.tensor([1, 2, 3]).to(dtype)                # no 0: 0 * inf warns
+    all_same(compile(function)(x), function(x))
+
+
 # ---------------------------------------------------------------------- copies and interrupts
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
 @pytest.mark.parametrize("called", [False, True])

@@ -190,9 +190,10 @@ def test_an_entry_of_the_gradient_of_an_entry(key):
 
 
 def test_what_takes_much_more_memory_than_it_is_made_of_is_not_kept_as_a_constant():
-    row, column = np.ones((1, 300)), np.ones((300, 1))
-    graph = recorded(lambda x: x + md.Tensor(row) * md.Tensor(column), tensors_of([row], ()))
-    assert names_of(fold(graph)) == ["mul", "add"]
+    def graph_of(n):
+        row, column = np.ones((1, n)), np.ones((n, 1))
+        return fold(recorded(lambda x: x + wrap(ops.mul(row, column)), tensors_of([row], ())))
+    assert names_of(graph_of(3)) == ["add"] and names_of(graph_of(300)) == ["mul", "add"]
 
 
 def test_join_makes_one_concatenation_of_slices():
@@ -207,7 +208,7 @@ def test_join_makes_one_concatenation_of_slices():
     assert "concat" not in names_of(join(graph))
 
 
-KEYS = [np.s_[:2], np.s_[2:], np.s_[:4], np.s_[1:2], np.s_[:3:2], np.s_[3:], np.s_[::-1], np.s_[:, :2], np.s_[:, 2:],
+KEYS = [np.s_[:2], np.s_[2:], np.s_[:4], np.s_[2:3], np.s_[:3:2], np.s_[3:], np.s_[::-1], np.s_[:, :2], np.s_[:, 2:],
         np.s_[..., :2], np.s_[..., 2:], np.s_[..., 2:, :], np.s_[2], np.s_[:2, 2:]]
 
 
@@ -223,7 +224,7 @@ def slopes_in_a_pooling(x, b):
     """The gradient of what goes into a pooling, under masks and sums of all kinds."""
     y = (x.detach().requires_grad_() + b).relu()
     (slope,) = md.autograd.grad(F.max_pool2d(y, 2).square().sum(), [y])
-    return [slope * (y > 0), slope * (y > 0.5), slope * (x > 0), slope.sum((0, 2, 3)), slope.sum((0, 1)), slope.sum(0)]
+    return [slope * (y > 0), slope * (y > 0.5), slope * (-x > 0), slope.sum((0, 2, 3)), slope.sum((0, 1)), slope.sum(0)]
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 1), (3, 4, 4), (3, 1, 4), (2, 3, 1, 1), (2, 3, 4, 4), (1,)], ids=str)

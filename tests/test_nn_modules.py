@@ -73,6 +73,25 @@ def test_names_can_have_a_prefix():
     assert [name for name, _ in nn.Linear(1, 1).named_parameters("model")] == ["model.weight", "model.bias"]
 
 
+def test_a_table_has_no_gradient_for_its_padding():
+    table = nn.Embedding(4, 2, padding_idx=-1)
+    table(md.tensor([[0, 3], [3, 1]])).sum().backward()
+    assert table.weight.grad.tolist() == [[1, 1], [1, 1], [0, 0], [0, 0]] and not table.weight[3].any()
+
+
+def test_a_dropout_of_everything_leaves_nothing():
+    layer = nn.Dropout(1.0)
+    assert not layer(md.ones(3)).any() and layer.eval()(md.ones(3)).tolist() == [1, 1, 1]
+
+
+def test_backward_notices_that_running_statistics_have_moved_since():
+    norm, w = nn.BatchNorm1d(2), md.ones(2, requires_grad=True)
+    y = (w * norm.running_mean).sum()
+    norm(md.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    with pytest.raises(InplaceError, match="batch_norm"):
+        y.backward()
+
+
 def test_shared_parameters_and_modules_count_once_and_are_saved_under_each_name():
     net = nn.Module()
     net.first = nn.Linear(2, 2)
@@ -80,6 +99,7 @@ def test_shared_parameters_and_modules_count_once_and_are_saved_under_each_name(
     net.second.weight = net.first.weight
     net.third = net.first
     assert [name for name, _ in net.named_parameters()] == ["first.weight", "first.bias", "second.bias"]
+    assert [name for name, _ in net.named_modules()] == ["", "first", "second"]
     assert list(net.state_dict()) == [f"{m}.{p}" for m in ("first", "second", "third") for p in ("weight", "bias")]
     before = frozen(net.state_dict())
     net.load_state_dict(before)
