@@ -707,6 +707,37 @@ def test_another_device_is_refused_in_a_session_too(fake):
             y + x
 
 
+@pytest.mark.parametrize("part", [lambda w: w, lambda w: w[1:], lambda w: w.flip(0)], ids=["all", "a view", "a copy"])
+def test_an_argument_that_is_memory_the_function_changes(part):
+    def calls(wrapped):
+        w = md.tensor([1.0, 2.0, 3.0])
+        ours = wrapped(lambda x: [x * 1, w.add_(1) * 2, x * 2])
+        found = [*ours(md.ones(3)), *ours(part(w).detach()), *ours(part(w).detach()), *ours(md.ones(2)), w]
+        return [y.clone() for y in found]
+    all_same(calls(compile), calls(lambda f: lambda x: [y.clone() for y in f(x)]))
+
+
+def test_gradients_in_one_flat_piece_of_memory():
+    def calls(wrapped):
+        flat, w, v = md.zeros(4), md.ones(2, requires_grad=True), md.full((2,), 2.0, requires_grad=True)
+        ours, found = wrapped(lambda x: (w * v * x).sum().backward()), []
+        for k in range(3):
+            w.grad, v.grad = flat[:2], flat[2:]
+            ours(md.full((2,), k + 1.0))
+            found += [w.grad.clone(), v.grad.clone()]
+            flat = md.full((4,), 10.0 * k)
+        return found
+    all_same(calls(compile), calls(lambda f: f))
+
+
+def test_a_module_of_another_dtype_is_recorded_anew():
+    table, k = nn.Embedding(3, 2), md.tensor([0, 2])
+    ours = compile(table)
+    same(ours(k), table(k))
+    table.double()                                    # the argument looks as before
+    same(ours(k), table(k))
+
+
 @pytest.mark.parametrize("dtype", [md.bool, md.int64, md.int32, md.float32])
 @pytest.mark.parametrize("number", [True, 2, -1, 2.5, math.inf, math.nan])
 def test_a_number_beside_an_array_of_any_kind(dtype, number):

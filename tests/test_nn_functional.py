@@ -876,6 +876,25 @@ def test_losses_of_pairs_and_triples():
     assert check_gradients(lambda a, b: F.margin_ranking_loss(a, b, t, 0.2), leaves[:2])
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("loss", [F.nll_loss, F.cross_entropy], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("weight", [None, [1.0, 2.0, 0.5]])
+def test_rows_that_do_not_count_might_as_well_be_missing(loss, weight, reduction):
+    """Whatever number says so, one that is no class or one that is; and even where their scores are infinite."""
+    scores = np.log(np.random.default_rng(0).dirichlet(np.ones(3), 5))
+    scores[1], scores[3] = [0, -np.inf, -np.inf], [-np.inf, 0, -np.inf]
+    weight, rows = None if weight is None else md.tensor(weight, dtype=md.float64), [0, 2, 4]
+    for ignored, target in [(-100, [0, -100, 1, -100, 0]), (2, [0, 2, 1, 2, 0]), (3, [0, 3, 1, 3, 0])]:
+        settings = dict(weight=weight, reduction=reduction)
+        x, few = md.tensor(scores, requires_grad=True), md.tensor(scores[rows], requires_grad=True)
+        out = loss(x, md.tensor(target), ignore_index=ignored, **settings)
+        expected = loss(few, md.tensor(target)[rows], **settings)
+        out.backward(), expected.backward()
+        np.testing.assert_allclose(float(out), float(expected), rtol=1e-12)
+        np.testing.assert_allclose(x.grad[rows].numpy(), few.grad.numpy(), rtol=1e-12)
+        assert not x.grad[[1, 3]].numpy().any()
+
+
 def plain_cross_entropy(x, target, weight, ignore_index, reduction, smoothing):
     """One example at a time. x: (N, C), target: (N,)."""
     losses, counts, (_, classes) = [], [], x.shape

@@ -917,7 +917,7 @@ def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
     counts = cast(md.logical_not(ignored), input.dtype)
     if weight is not None:
         counts = counts * weight[index]
-    loss = md.where(ignored, 0.0, loss * counts)
+    loss = md.where(ignored, 0.0, loss) * counts
     return md.sum(loss) / md.sum(counts) if reduction == "mean" else _reduced(loss, reduction)
 
 
