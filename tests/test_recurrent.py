@@ -51,6 +51,32 @@ def test_the_layer_is_its_cell_walked_over_time(kind):
     assert_equal([s[0] for s in leaves(last)], leaves(state))
 
 
+def test_a_rectified_layer_and_its_cell_follow_the_formula():
+    module, x = layer("RNN", nonlinearity="relu"), md.randn(T, N, I, dtype=md.float64)
+    h = md.zeros(N, H, dtype=md.float64)
+    cell, outputs = nn.RNNCell(I, H, nonlinearity="relu", dtype=md.float64), module(x)[0]
+    cell.load_state_dict({name.removesuffix("_l0"): value for name, value in module.state_dict().items()})
+    w_ih, w_hh, b_ih, b_hh = module.parameters()
+    for t in range(T):
+        assert_equal(cell(x[t], h), (x[t] @ w_ih.T + b_ih + h @ w_hh.T + b_hh).relu())
+        h = cell(x[t], h)
+        assert_equal(outputs[t], h)
+    assert (outputs == 0).any() and check_gradients(lambda x: module(x)[0], [x.requires_grad_()])
+
+
+def test_padding_is_filled_with_any_number_to_any_length():
+    lengths = [3, 1, 4]
+    padded = pad_sequence([md.full((n, 2), float(n)) for n in lengths], batch_first=True, padding_value=-7.0)
+    packed = pack_padded_sequence(padded, lengths, batch_first=True, enforce_sorted=False)
+    again, found = pad_packed_sequence(packed, batch_first=True, padding_value=9.0, total_length=6)
+    assert padded.shape == (3, 4, 2) and again.shape == (3, 6, 2) and found.tolist() == lengths
+    for k, n in enumerate(lengths):
+        assert (padded[k, :n] == n).all() and (padded[k, n:] == -7).all()
+        assert (again[k, :n] == n).all() and (again[k, n:] == 9).all()
+    with pytest.raises(md.errors.ArgumentError, match="between 1 and T"):
+        pack_padded_sequence(padded, [3, 0, 4], batch_first=True, enforce_sorted=False)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_second_direction_walks_from_the_end(kind):
     module, x = layer(kind, bidirectional=True), md.randn(T, N, I, dtype=md.float64)
@@ -103,11 +129,13 @@ def test_packed_sequences_equal_each_sequence_alone(kind, bidirectional):
     module, lengths = layer(kind, num_layers=2, bidirectional=bidirectional), [3, 5, 1]
     sequences = [md.randn(n, I, dtype=md.float64) for n in lengths]
     packed = pack_padded_sequence(pad_sequence(sequences), lengths, enforce_sorted=False)
-    outputs, last = module(packed)
+    first = [md.randn(2 + 2 * bidirectional, 3, H, dtype=md.float64) for _ in range(1 + (kind == "LSTM"))]
+    outputs, last = module(packed, first if kind == "LSTM" else first[0])
     padded, found = pad_packed_sequence(outputs)
     assert found.tolist() == lengths
     for k, x in enumerate(sequences):
-        alone, state = module(x)
+        mine = [s[:, k] for s in first]
+        alone, state = module(x, mine if kind == "LSTM" else mine[0])
         assert_equal(padded[:len(x), k], alone)
         assert_equal([s[:, k] for s in leaves(last)], leaves(state))
 
@@ -146,7 +174,8 @@ def test_batch_first_and_single_sequences(kind):
 
 def test_dropout_stands_between_the_layers_only_in_training():
     module, x = layer("GRU", num_layers=2, dropout=0.5), md.randn(T, N, I, dtype=md.float64)
-    assert not md.equal(module(x)[0], module(x)[0])
+    (once, _, below), (again, _, as_before) = module(x, return_gates=True), module(x, return_gates=True)
+    assert not md.equal(once, again) and md.equal(below["l0"]["h"], as_before["l0"]["h"])
     module.eval()
     assert_equal(module(x)[0], module(x)[0])
 
