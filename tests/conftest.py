@@ -1,11 +1,16 @@
 """What every test gets: the same random numbers each time, and the recording switched on."""
 import gc
+import signal
 import sys
 
 import numpy as np
 import pytest
 
 import minidl as md
+
+# A shell starts what it runs in the background with Ctrl-C switched off, and some tests press it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # nbformat's jsonschema would read a grammar of web addresses for seconds, in every worker; no schema here asks for one.
 sys.modules.setdefault("rfc3987_syntax", None)
