@@ -88,14 +88,13 @@ class Loop(Primitive):
         The loop then names that memory once. Under two names, the compiler would have to fear that a number which it
         writes is one that it has yet to read, and take one number at a time.
         """
-        lines = "\n".join(self._lines()) + "\n"
-        return lines if place is None else lines.replace(f"x{place} = a{place}.ravel()", f"x{place} = o")
+        return "\n".join(self._lines(place)) + "\n"
 
-    def _lines(self):
+    def _lines(self, place):
         arrays, numbers = [f"a{k}" for k in range(len(self.arrays))], [f"s{k}" for k in range(self.count)]
         yield f"def loop({', '.join(['out', *arrays, *numbers])}):"
         yield "    o = out.ravel()"
-        yield from (f"    x{k} = {a}.ravel()" for k, a in enumerate(arrays))
+        yield from (f"    x{k} = o" if k == place else f"    x{k} = {a}.ravel()" for k, a in enumerate(arrays))
         yield from (f"    y{k} = f({s})" for k, s in enumerate(numbers))
         yield "    n = x0.size"
         yield "    for k in range(n):"

@@ -40,8 +40,8 @@ def aligned(xp, x):
     """A copy of x of which each row begins where a cache line does, an odd number of lines after the row before.
 
     A product of small matrices reads its weights from where they lie. It takes two thirds of the time if it meets whole
-    lines, and of these two thirds again if the lines of a column do not all fall into the same few sets of the cache,
-    as they do where the length of a row is a power of two.
+    lines, and nine tenths of that if the lines of a column do not all fall into the same few sets of the cache, as they
+    do where the length of a row is a power of two.
     """
     if xp is not np:                                  # a GPU's products copy what is not in one piece
         return xp.array(x)

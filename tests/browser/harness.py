@@ -122,6 +122,12 @@ class Live:
         """Wait until the answer to the latest change has come."""
         self.page.wait_for_function("!window.view.stale && !Object.keys(window.view.pending).length")
 
+    def overhang(self, items=".md-stage svg text", slack=0):
+        """(pixels by which the page is wider than its window, how many of these items stick out by over `slack`)."""
+        return self.page.evaluate("""([items, slack]) => [document.documentElement.scrollWidth - window.innerWidth,
+            [...document.querySelectorAll(items)].map((item) => item.getBoundingClientRect())
+                .filter((b) => b.left < 0 || b.right > window.innerWidth + slack).length]""", [items, slack])
+
     def shot(self, path):
         """A picture of the widget."""
         self.page.locator("#widget").screenshot(path=path)

@@ -129,8 +129,5 @@ def test_settings_and_their_errors(browser):
 def test_nothing_is_wider_than_the_page(browser, theme, width):
     with opened(browser, console_of(steps=30, labels="a" * 30), theme=theme, width=width, calm=True) as live:
         live.press("End")
-        wide = live.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-        assert wide[0] <= wide[1]
-        outside = live.page.evaluate("""[...document.querySelectorAll(".md-stage svg text")].map(
-            (t) => t.getBoundingClientRect()).filter((b) => b.left < 0 || b.right > window.innerWidth).length""")
-        assert outside == 0
+        wide, outside = live.overhang()
+        assert wide <= 0 and outside == 0

@@ -74,9 +74,6 @@ def test_nothing_is_wider_than_the_page(browser, shots, theme, width):
     widget = SignalThroughDepth(activation="relu", init="He", guess="dies")
     widget.last()
     with opened(browser, widget, theme=theme, width=width, calm=True) as live:
-        wide = live.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-        assert wide[0] <= wide[1]
-        outside = live.page.evaluate("""[...document.querySelectorAll(".md-stage svg text")].map(
-            (t) => t.getBoundingClientRect()).filter((b) => b.left < 0 || b.right > window.innerWidth).length""")
-        assert outside == 0
+        wide, outside = live.overhang()
+        assert wide <= 0 and outside == 0
         live.shot(f"{shots}/through_depth_{theme}_{width}.png")

@@ -81,9 +81,6 @@ def test_an_own_rnn_has_no_start_and_errors_are_shown(browser):
 @pytest.mark.parametrize("theme, width", [("light", 360), ("dark", 760)])
 def test_nothing_is_wider_than_the_page(browser, shots, theme, width):
     with opened(browser, GradientThroughTime(radius=1.6, bend="none"), theme=theme, width=width, calm=True) as live:
-        wide = live.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-        assert wide[0] <= wide[1]
-        outside = live.page.evaluate("""[...document.querySelectorAll(".md-stage svg text")].map(
-            (t) => t.getBoundingClientRect()).filter((b) => b.left < 0 || b.right > window.innerWidth).length""")
-        assert outside == 0
+        wide, outside = live.overhang()
+        assert wide <= 0 and outside == 0
         live.shot(f"{shots}/through_time_{theme}_{width}.png")
