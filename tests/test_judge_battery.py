@@ -91,12 +91,15 @@ def test_a_process_that_is_left_is_seen_and_ended():
     import subprocess
     with World() as world:
         world.marks.append("mark-of-a-box")
-        left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"],
-                                env={sandbox.MARK: "mark-of-a-box"})
-        if sys.platform == "linux":
-            assert world.leftovers() == [left.pid]
-        left.kill()
-        left.wait()
+        left = subprocess.Popen([sys.executable, "-c", "print(flush=True); import time; time.sleep(60)"],
+                                env={sandbox.MARK: "mark-of-a-box"}, stdout=subprocess.PIPE)
+        with left:
+            left.stdout.readline()                    # before its first word it may not have its environment yet
+            try:
+                if sys.platform == "linux":
+                    assert world.leftovers() == [left.pid]
+            finally:
+                left.kill()
 
 
 def test_there_are_enough_rows_and_no_name_twice():
